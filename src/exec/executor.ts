@@ -1,0 +1,25 @@
+// Anything that runs tasks: this thread, a pool of workers, later remote nodes and a queue.
+
+import type { Receipt, Task } from "../kernel/program.ts";
+
+/** The files of a job, by the index that a `Location` names. Inputs and outputs share one list. */
+export interface JobFile {
+  /** A path (later: an address). */
+  readonly path: string;
+  readonly mode: "read" | "write";
+}
+
+export interface Job {
+  readonly files: readonly JobFile[];
+  /** Bytes that each worker may use for tensor data. */
+  readonly workerBytes: number;
+}
+
+export interface Executor {
+  /** Tasks that it can run at the same time. */
+  readonly capacity: number;
+  /** Runs one task. Rejects with a BraidError (I/O), or with the signal's reason when aborted. */
+  run(task: Task, signal: AbortSignal): Promise<Receipt>;
+  /** Ends workers and closes files. Output files are synced before it resolves. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,194 @@
+// What a worker is told to do, as data. Methods emit programs; executors, workers and remote nodes know programs only.
+//
+// The normal form that carries most merge methods (w weight, s rescale, keep a selection, λ the scale of the sum):
+//
+//   out = base + λ · combine over terms i of ( w_i · s_i · keep_i( x_i − base ) )
+//
+// `base: null` leaves out the subtraction and the final addition (linear, SLERP: out = λ · Σ c_i · x_i).
+
+import type { FloatDtype } from "../tensor/dtype.ts";
+
+/** A number, or the name of one that the method computes from its surveys before the program runs. */
+export type Scalar = number | { readonly from: string };
+
+/** The random drop of DARE: braid-mask-v1 (docs/mask.md). `threshold` is T = min(⌊p·2³² + ½⌋, 2³² − 1); 0 drops nothing. */
+export interface RandomKeep {
+  readonly key: readonly [number, number];
+  readonly threshold: number;
+}
+
+/**
+ * Keep by magnitude: the key of a value is the bits of |x| as u32, which order as |x| does. Keys above `above` stay; keys
+ * equal to it stay at element indices below `equalBefore` (Infinity: all of them, 0: none).
+ */
+export interface MagnitudeKeep {
+  readonly above: Scalar;
+  readonly equalBefore: Scalar;
+}
+
+/** What survives of a delta. Both given: the magnitude rule sees what the random drop left. */
+export interface Keep {
+  readonly random?: RandomKeep;
+  readonly magnitude?: MagnitudeKeep;
+}
+
+export interface Term {
+  /** Index into the task's inputs. */
+  readonly input: number;
+  /** w_i · s_i, computed in f64 and rounded to f32 once. */
+  readonly scale: Scalar;
+  /** w_i alone, as the divisor of `divide` sums it. */
+  readonly weight: number;
+  readonly keep: Keep;
+}
+
+export type Combine =
+  | { readonly op: "sum" }
+  | {
+      readonly op: "elect";
+      /** What the election sums: w·s·δ, s·δ, or the sign of δ. */
+      readonly by: "weighted" | "unweighted" | "count";
+      /** The elected sign where the sum is zero: none (the result is 0), + or −. */
+      readonly zero: "drop" | "positive" | "negative";
+      /** Divide the agreeing sum by the agreeing Σw (where that is below 1e-8: by 1), as TIES does. */
+      readonly divide: boolean;
+    };
+
+export interface MergeProgram {
+  readonly op: "merge";
+  /** Dtype of each input of the task. */
+  readonly inputs: readonly FloatDtype[];
+  readonly out: FloatDtype;
+  /** The input that is subtracted from every term and added back, or null. */
+  readonly base: number | null;
+  readonly terms: readonly Term[];
+  readonly combine: Combine;
+  /** λ, in f32. */
+  readonly lambda: Scalar;
+}
+
+/** Integer and boolean tensors: the bytes of input 0 as they are; every other input must hold the same bytes. */
+export interface CopyProgram {
+  readonly op: "copy";
+  readonly byteWidth: number;
+}
+
+export type Program = MergeProgram | CopyProgram;
+
+/** What a survey looks at: a whole input, or its delta to the base, after a selection. */
+export interface Operand {
+  readonly input: number;
+  readonly base: number | null;
+  readonly keep: Keep;
+}
+
+/**
+ * A pass that gathers a statistic before a program can run. Partial results of slices merge into the same bits in any
+ * order: counts are integers, sums are kept per aligned block of 4,096 elements and added in block order.
+ *
+ * - `dots`: for operands a ≤ b, Σ a·b in f64, the upper triangle row by row.
+ * - `norms`: per operand Σ|x|, Σx² (f64), max|x| (f32) and the number of non-zero elements.
+ * - `threshold`: per operand, the key of its k-th largest magnitude.
+ */
+export type Survey =
+  | { readonly op: "dots"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly Operand[] }
+  | { readonly op: "norms"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly Operand[] }
+  | { readonly op: "threshold"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly ThresholdOperand[] };
+
+export interface ThresholdOperand extends Operand {
+  /** Fraction kept, in (0, 1]. */
+  readonly density: number;
+  /** k counts all elements, or those that are not zero after `keep`. */
+  readonly of: "elements" | "nonzero";
+  /** k = max(1, round half up(d·n)), or max(1, ⌊d·n⌋) as mergekit. */
+  readonly rounding: "nearest" | "floor";
+  /** Equal magnitudes at the threshold: keep all, or fill up to k with the lowest indices. */
+  readonly ties: "include" | "exact";
+}
+
+/** What became of non-finite inputs and of values too large for the output. */
+export interface Policy {
+  readonly nonFinite: "error" | "keep" | "base";
+  readonly overflow: "error" | "saturate" | "inf";
+}
+
+/** Where the first byte of a tensor lies: an index into the job's list of files, and a byte offset. */
+export interface Location {
+  readonly file: number;
+  readonly start: number;
+}
+
+/** A unit of work: elements [first, first + count) of one tensor. `first` is a multiple of 4,096. */
+export interface MergeTask {
+  readonly kind: "merge";
+  readonly id: number;
+  readonly first: number;
+  readonly count: number;
+  readonly inputs: readonly Location[];
+  readonly output: Location;
+  readonly program: Program;
+  readonly policy: Policy;
+}
+
+/**
+ * A slice of a survey. `threshold` surveys run in rounds of the op `histogram`: per operand, the number of keys at or above
+ * `high`, the number of non-zero keys, and a histogram of the keys in [low, high) in bins of 2^shift keys; then, for `exact`
+ * ties, `equals`: the number of keys equal to `key` in each block.
+ */
+export type SurveyRound =
+  | { readonly op: "dots"; readonly operands: readonly Operand[] }
+  | { readonly op: "norms"; readonly operands: readonly Operand[] }
+  | { readonly op: "histogram"; readonly operands: readonly (Operand & { low: number; high: number; shift: number })[] }
+  | { readonly op: "equals"; readonly operands: readonly (Operand & { key: number })[] };
+
+export interface SurveyTask {
+  readonly kind: "survey";
+  readonly id: number;
+  readonly first: number;
+  readonly count: number;
+  readonly inputs: readonly Location[];
+  readonly dtypes: readonly FloatDtype[];
+  readonly round: SurveyRound;
+}
+
+export type Task = MergeTask | SurveyTask;
+
+/** Non-finite elements of one input in a slice. */
+export interface NonFinite {
+  readonly input: number;
+  readonly count: number;
+  /** Index in the tensor. */
+  readonly first: number;
+}
+
+export interface MergeReceipt {
+  readonly kind: "merge";
+  readonly id: number;
+  readonly nonFinite: readonly NonFinite[];
+  /** Values that overflowed on store, and the first one's index in the tensor (−1: none). */
+  readonly overflow: { readonly count: number; readonly first: number };
+  /** Elements kept, per term (only terms with a `keep` rule count; the others hold `count`). */
+  readonly kept: readonly number[];
+  /** Elements whose merged value is bit for bit the base's although the merged delta was not zero. Filled where it is free. */
+  readonly nanoseconds: { readonly read: number; readonly compute: number; readonly write: number };
+}
+
+export interface SurveyReceipt {
+  readonly kind: "survey";
+  readonly id: number;
+  readonly nonFinite: readonly NonFinite[];
+  readonly result: SurveyPart;
+  readonly nanoseconds: { readonly read: number; readonly compute: number; readonly write: number };
+}
+
+/** Part of a survey, from one slice. Arrays are per block of 4,096 elements in element order, operand by operand. */
+export type SurveyPart =
+  | { readonly op: "dots"; /** [pair][block] */ readonly blocks: readonly Float64Array[] }
+  | { readonly op: "norms"; readonly l1: readonly Float64Array[]; readonly l2: readonly Float64Array[]; readonly max: readonly number[]; readonly nonzero: readonly number[] }
+  | { readonly op: "histogram"; readonly above: readonly number[]; readonly nonzero: readonly number[]; readonly bins: readonly Uint32Array[] }
+  | { readonly op: "equals"; readonly blocks: readonly Uint32Array[] };
+
+export type Receipt = MergeReceipt | SurveyReceipt;
+
+/** Elements per tile and per block of a reduction. Slices start at multiples of it. */
+export const tileElements = 4096;

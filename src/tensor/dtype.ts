@@ -1,0 +1,37 @@
+// The dtypes of safetensors 0.8 and what Braid can do with each.
+
+/** Bits per element, by safetensors name. */
+export const dtypeBits = {
+  BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, U8: 8, I8: 8,
+  F8_E5M2: 8, F8_E4M3: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8, F8_E5M2FNUZ: 8,
+  I16: 16, U16: 16, F16: 16, BF16: 16,
+  I32: 32, U32: 32, F32: 32,
+  C64: 64, F64: 64, I64: 64, U64: 64,
+} as const;
+
+export type Dtype = keyof typeof dtypeBits;
+
+/** The dtypes that the kernels decode and encode. */
+export const floatDtypes = ["F32", "BF16", "F16"] as const;
+export type FloatDtype = (typeof floatDtypes)[number];
+
+export function isDtype(name: string): name is Dtype {
+  return Object.hasOwn(dtypeBits, name);
+}
+
+export function isFloat(dtype: Dtype): dtype is FloatDtype {
+  return (floatDtypes as readonly string[]).includes(dtype);
+}
+
+/** Bytes per element of a dtype whose elements fill whole bytes. */
+export function byteWidth(dtype: Dtype): number {
+  return dtypeBits[dtype] / 8;
+}
+
+/** PyTorch's names, as `dtype` and `out_dtype` of a recipe and `dtype` of config.json spell them. */
+export const torchNames = { F32: "float32", BF16: "bfloat16", F16: "float16", F64: "float64" } as const;
+
+/** The result of torch.promote_types on two float dtypes: equal, or the wider; float16 with bfloat16 is float32. */
+export function promote(a: FloatDtype, b: FloatDtype): FloatDtype {
+  return a === b ? a : "F32";
+}
