@@ -1,0 +1,91 @@
+// What the library needs from the world around it. Entries (the CLI, a page, a node) build one; everything below takes it as
+// a parameter, so no file but an entry touches the clock, the environment, the console or the process.
+
+import type { Diagnostic } from "./errors.ts";
+import type { Executor, Job } from "./exec/executor.ts";
+import type { Plan } from "./plan/plan.ts";
+
+/** What happens during a merge, for progress lines, logs and wrappers. */
+export type MergeEvent =
+  | { readonly type: "warning"; readonly diagnostic: Diagnostic }
+  | { readonly type: "plan"; readonly plan: Plan }
+  /** At most a few times a second. Bytes count what is read and written, surveys included. */
+  | { readonly type: "progress"; readonly doneBytes: number; readonly totalBytes: number; readonly tensor: string; readonly seconds: number }
+  | { readonly type: "hashing"; readonly file: string };
+
+export interface Host {
+  readonly cwd: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly home: string;
+  /** Cores that workers may use. */
+  readonly cores: number;
+  /** Milliseconds, monotonic. */
+  now(): number;
+  /** Wall clock, for the model card and the manifest. */
+  today(): Date;
+  /** e.g. "bun 1.4.5". */
+  readonly runtime: string;
+  /** Peak resident set size of this process in bytes, or null where it cannot be known. */
+  peakMemory(): number | null;
+  createExecutor(job: Job, workers: number): Executor;
+  report(event: MergeEvent): void;
+  readonly signal: AbortSignal;
+}
+
+/** What a user can ask of a merge beside the recipe. Every field has its default in `defaultRequest`. */
+export interface MergeRequest {
+  /** Text of the recipe and the name it has in messages. */
+  readonly recipe: { readonly text: string; readonly file: string; readonly folder: string };
+  readonly workers: number | null;
+  /** Ceiling for the whole process in bytes. */
+  readonly memoryBytes: number;
+  readonly sliceElements: number | null;
+  /** Overrides the recipe's random_seed. */
+  readonly seed: string | null;
+  /** "mergekit": mergekit 0.1.5's choices wherever the field differs. */
+  readonly compat: "none" | "mergekit";
+  readonly nonFinite: "error" | "keep" | "base";
+  readonly overflow: "error" | "saturate" | "inf";
+  readonly outShardBytes: number;
+  readonly copyTokenizer: boolean;
+  readonly writeModelCard: boolean;
+  readonly allowMissing: boolean;
+}
+
+export const defaultRequest: Omit<MergeRequest, "recipe"> = {
+  workers: null,
+  memoryBytes: 256 * 1024 * 1024,
+  sliceElements: null,
+  seed: null,
+  compat: "none",
+  nonFinite: "error",
+  overflow: "error",
+  outShardBytes: 5e9,
+  copyTokenizer: true,
+  writeModelCard: true,
+  allowMissing: false,
+};
+
+/** What a merge did. The CLI prints it; `--json` gives it as it is. */
+export interface MergeSummary {
+  readonly out: string;
+  readonly method: string;
+  readonly models: readonly string[];
+  readonly tensors: number;
+  readonly parameters: number;
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  readonly seconds: number;
+  readonly workers: number;
+  /** Per non-base model of a method that drops at random: asked and actual drop rate over all tensors. */
+  readonly dropRates: readonly { readonly model: string; readonly asked: number | null; readonly actual: number }[];
+  /** Per model of a method that trims by magnitude: the density that was realised. */
+  readonly densities: readonly { readonly model: string; readonly asked: number | null; readonly actual: number }[];
+  readonly nonFinite: readonly { readonly model: string; readonly tensor: string; readonly count: number; readonly first: number }[];
+  readonly overflow: number;
+  readonly peakMemoryBytes: number | null;
+  readonly plannedPeakBytes: number;
+  readonly planSha256: string;
+  readonly files: readonly { readonly name: string; readonly byteLength: number; readonly sha256: string }[];
+  readonly warnings: readonly Diagnostic[];
+}
