@@ -133,13 +133,15 @@ export interface MergeTask {
 /**
  * A slice of a survey. `threshold` surveys run in rounds of the op `histogram`: per operand, the number of keys at or above
  * `high`, the number of non-zero keys, and a histogram of the keys in [low, high) in bins of 2^shift keys; then, for `exact`
- * ties, `equals`: the number of keys equal to `key` in each block.
+ * ties, `equals`: the number of keys equal to `key` in each block, and `nth`, on one block: the index in the tensor of the
+ * nth key (from 0) that equals `key`.
  */
 export type SurveyRound =
   | { readonly op: "dots"; readonly operands: readonly Operand[] }
   | { readonly op: "norms"; readonly operands: readonly Operand[] }
   | { readonly op: "histogram"; readonly operands: readonly (Operand & { low: number; high: number; shift: number })[] }
-  | { readonly op: "equals"; readonly operands: readonly (Operand & { key: number })[] };
+  | { readonly op: "equals"; readonly operands: readonly (Operand & { key: number })[] }
+  | { readonly op: "nth"; readonly operands: readonly (Operand & { key: number; nth: number })[] };
 
 export interface SurveyTask {
   readonly kind: "survey";
@@ -161,6 +163,13 @@ export interface NonFinite {
   readonly first: number;
 }
 
+/** Where a task's time went. */
+export interface Nanoseconds {
+  readonly read: number;
+  readonly compute: number;
+  readonly write: number;
+}
+
 export interface MergeReceipt {
   readonly kind: "merge";
   readonly id: number;
@@ -169,8 +178,9 @@ export interface MergeReceipt {
   readonly overflow: { readonly count: number; readonly first: number };
   /** Elements kept, per term (only terms with a `keep` rule count; the others hold `count`). */
   readonly kept: readonly number[];
-  /** Elements whose merged value is bit for bit the base's although the merged delta was not zero. Filled where it is free. */
-  readonly nanoseconds: { readonly read: number; readonly compute: number; readonly write: number };
+  /** Copy programs: the first input whose bytes differ from input 0's, or −1. */
+  readonly differs: number;
+  readonly nanoseconds: Nanoseconds;
 }
 
 export interface SurveyReceipt {
@@ -178,7 +188,7 @@ export interface SurveyReceipt {
   readonly id: number;
   readonly nonFinite: readonly NonFinite[];
   readonly result: SurveyPart;
-  readonly nanoseconds: { readonly read: number; readonly compute: number; readonly write: number };
+  readonly nanoseconds: Nanoseconds;
 }
 
 /** Part of a survey, from one slice. Arrays are per block of 4,096 elements in element order, operand by operand. */
@@ -186,7 +196,8 @@ export type SurveyPart =
   | { readonly op: "dots"; /** [pair][block] */ readonly blocks: readonly Float64Array[] }
   | { readonly op: "norms"; readonly l1: readonly Float64Array[]; readonly l2: readonly Float64Array[]; readonly max: readonly number[]; readonly nonzero: readonly number[] }
   | { readonly op: "histogram"; readonly above: readonly number[]; readonly nonzero: readonly number[]; readonly bins: readonly Uint32Array[] }
-  | { readonly op: "equals"; readonly blocks: readonly Uint32Array[] };
+  | { readonly op: "equals"; readonly blocks: readonly Uint32Array[] }
+  | { readonly op: "nth"; readonly index: readonly number[] };
 
 export type Receipt = MergeReceipt | SurveyReceipt;
 
