@@ -1,0 +1,90 @@
+// The kernels: what this file exports is the ABI. `src/kernel/kernel.ts` types it, `src/kernel/reference.ts` is the slow twin.
+//
+// Pointers are byte addresses in memory that the caller owns, of any alignment; `count` is a number of elements, 0 included.
+// No kernel allocates, and none writes beyond `count` elements. x, acc, base, votes and sums are f32 tiles.
+// A key is the bits of |x| as u32: keys order as magnitudes do, NaN last.
+
+/** Where free memory starts. */
+export function heap_base(): usize {
+  return __heap_base;
+}
+
+export {
+  /** out f32 ← input; exact. NaN payloads are kept where the dtype has room. */
+  decode_f32,
+  decode_bf16,
+  decode_f16,
+  /** out ← input f32; nearest even, canonical NaN (7fc00000, 7fc0, 7e00), overflow to ±infinity. `encode_f32` may work in place. */
+  encode_f32,
+  encode_bf16,
+  encode_f16,
+} from "./lanes";
+
+export {
+  /** How many of the elements are NaN or ±infinity. */
+  nonfinite_f32,
+  nonfinite_bf16,
+  nonfinite_f16,
+  /** The index of the first of them, or −1. */
+  first_nonfinite_f32,
+  first_nonfinite_bf16,
+  first_nonfinite_f16,
+  /** (x, base, count): x ← base where x is NaN or ±infinity. */
+  replace_nonfinite,
+  /** (a, b, count) → Σ a·b in f64; lane j of 8 sums indices ≡ j (mod 8), then ((s0+s4)+(s2+s6)) + ((s1+s5)+(s3+s7)). */
+  dot,
+  /** (a, count) → Σ |a|, in the order of `dot`. */
+  l1,
+  /** (a, count) → max |a|; 0 when empty, NaN ignored. */
+  max_abs,
+  /** (a, count) → how many are not ±0. NaN is not zero. */
+  nonzero,
+  /** (a, b, byteCount) → 1 when the bytes are the same, else 0. */
+  same_bytes,
+} from "./tally";
+
+export {
+  /** (out, x, base, count): out ← x − base. `out` may be `x`. */
+  delta,
+  /** (out, x, c, count): out ← c·x. `out` may be `x`. */
+  scale,
+  /** (acc, x, c, count): acc ← acc + c·x, rounded twice. */
+  axpy,
+  /** (out, base, acc, lambda, count): out ← base + lambda·acc, rounded twice. `out` may be `base` or `acc`. */
+  finish,
+  /** (x, limit, count): |x| > limit becomes ±limit, NaN stays; returns how many changed. */
+  clamp_finite,
+} from "./blend";
+
+export {
+  /**
+   * (mask u8, k0, k1, blockLo, blockHi, threshold, count): braid-mask-v1 from the 16-element block blockHi·2^32 + blockLo on;
+   * 0xff keeps, 0 drops; returns how many are kept.
+   */
+  keep_mask,
+  /** (mask u8, k0, k1, blockLo, blockHi, thresholds u32, count): as `keep_mask`, with a threshold for every element. */
+  keep_mask_each,
+  /** (x, mask u8, count): x ← mask ? x : +0. Selects bits: a NaN that is dropped is gone. */
+  select,
+} from "./dare";
+
+export {
+  /** (x, above, equalBefore, count): keeps keys above `above`, and equal ones at indices below `equalBefore`; returns how many. */
+  trim,
+  /**
+   * (out, votes, factors, weights, models, stride, count, by, zero, divide): elects a sign at every index and sums the models
+   * that agree. Votes of model m start at votes + 4·stride·m. S = Σ vote (by 0) or Σ sgn vote (by 1); S = 0 elects none,
+   * + or − (zero 0, 1, 2). out ← Σ factors[m]·vote over agreeing m, over Σ weights[m] of them if `divide` (over 1 where
+   * that is below 1e-8 in magnitude); +0 where none is elected, NaN where S is NaN. Sums run in model order from +0.
+   */
+  elect,
+} from "./ties";
+
+export {
+  /** (bins u32, x, count, low, high, shift): bins[(key − low) >>> shift] += 1 for keys in [low, high); returns the number ≥ high. */
+  histogram,
+  /** (x, key, count) → how many have this key. */
+  equals,
+  /** (x, key, n, count) → the index of the n-th (from 0) that has this key, or −1. */
+  nth_equal,
+} from "./select";

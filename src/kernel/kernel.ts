@@ -1,0 +1,130 @@
+// An instance of the compiled kernels with its own memory. The kernels themselves are in assembly/.
+
+import { instantiateSync } from "@assemblyscript/loader";
+import { fail } from "../errors.ts";
+import { kernelBase64, kernelSha256 } from "./wasm.ts";
+
+export { kernelSha256 };
+
+/** A byte address in the memory of a kernel. */
+export type Pointer = number;
+
+/**
+ * What assembly/index.ts exports; its comments say what each kernel computes. `count` is a number of elements. u32
+ * parameters may be given as any integer of the same 32 bits.
+ */
+export interface KernelExports {
+  heap_base(): Pointer;
+
+  decode_f32(out: Pointer, input: Pointer, count: number): void;
+  decode_bf16(out: Pointer, input: Pointer, count: number): void;
+  decode_f16(out: Pointer, input: Pointer, count: number): void;
+  encode_f32(out: Pointer, input: Pointer, count: number): void;
+  encode_bf16(out: Pointer, input: Pointer, count: number): void;
+  encode_f16(out: Pointer, input: Pointer, count: number): void;
+
+  nonfinite_f32(input: Pointer, count: number): number;
+  nonfinite_bf16(input: Pointer, count: number): number;
+  nonfinite_f16(input: Pointer, count: number): number;
+  first_nonfinite_f32(input: Pointer, count: number): number;
+  first_nonfinite_bf16(input: Pointer, count: number): number;
+  first_nonfinite_f16(input: Pointer, count: number): number;
+  replace_nonfinite(x: Pointer, base: Pointer, count: number): void;
+
+  delta(out: Pointer, x: Pointer, base: Pointer, count: number): void;
+  scale(out: Pointer, x: Pointer, c: number, count: number): void;
+  axpy(acc: Pointer, x: Pointer, c: number, count: number): void;
+  finish(out: Pointer, base: Pointer, acc: Pointer, lambda: number, count: number): void;
+  clamp_finite(x: Pointer, limit: number, count: number): number;
+
+  keep_mask(
+    mask: Pointer,
+    k0: number,
+    k1: number,
+    blockLo: number,
+    blockHi: number,
+    threshold: number,
+    count: number,
+  ): number;
+  keep_mask_each(
+    mask: Pointer,
+    k0: number,
+    k1: number,
+    blockLo: number,
+    blockHi: number,
+    thresholds: Pointer,
+    count: number,
+  ): number;
+  select(x: Pointer, mask: Pointer, count: number): void;
+
+  trim(x: Pointer, above: number, equalBefore: number, count: number): number;
+  elect(
+    out: Pointer,
+    votes: Pointer,
+    factors: Pointer,
+    weights: Pointer,
+    models: number,
+    stride: number,
+    count: number,
+    /** 0: the sum of the votes; 1: the sum of their signs. */
+    by: number,
+    /** What a sum of zero elects: 0 none, 1 +, 2 −. */
+    zero: number,
+    divide: number,
+  ): void;
+
+  dot(a: Pointer, b: Pointer, count: number): number;
+  l1(a: Pointer, count: number): number;
+  max_abs(a: Pointer, count: number): number;
+  nonzero(a: Pointer, count: number): number;
+  histogram(bins: Pointer, x: Pointer, count: number, low: number, high: number, shift: number): number;
+  equals(x: Pointer, key: number, count: number): number;
+  nth_equal(x: Pointer, key: number, n: number, count: number): number;
+  same_bytes(a: Pointer, b: Pointer, byteCount: number): number;
+}
+
+export interface Kernel {
+  readonly exports: KernelExports;
+  readonly memory: WebAssembly.Memory;
+  /** The first byte that is the caller's, a multiple of 64. */
+  readonly heapStart: Pointer;
+  /** How many bytes from `heapStart` on are the caller's. */
+  readonly byteLength: number;
+  /** A view on the memory. It stays good: the memory does not grow after creation. */
+  u8(pointer: Pointer, byteLength: number): Uint8Array<ArrayBuffer>;
+}
+
+const pageBytes = 65536;
+/** A cache line. */
+const alignment = 64;
+
+/** Compiles the embedded kernels. Do it once; modules can be posted to other threads. */
+export function compileKernel(): WebAssembly.Module {
+  return new WebAssembly.Module(Uint8Array.from(atob(kernelBase64), (c) => c.charCodeAt(0)));
+}
+
+/**
+ * An instance with at least `bytes` bytes of memory for the caller.
+ *
+ * @throws BraidError `memory-budget` when the engine does not give that much.
+ */
+export function createKernel(module: WebAssembly.Module, bytes: number): Kernel {
+  const { exports } = instantiateSync<KernelExports & Record<string, unknown>>(module);
+  const memory = exports.memory!;
+  const heapStart = Math.ceil(exports.heap_base() / alignment) * alignment;
+  const missing = heapStart + bytes - memory.buffer.byteLength;
+  if (missing > 0) {
+    try {
+      memory.grow(Math.ceil(missing / pageBytes));
+    } catch (cause) {
+      fail("memory-budget", `Cannot give the kernels ${bytes} bytes of memory: the engine refuses`, { cause });
+    }
+  }
+  return {
+    exports,
+    memory,
+    heapStart,
+    byteLength: memory.buffer.byteLength - heapStart,
+    u8: (pointer, byteLength) => new Uint8Array(memory.buffer, pointer, byteLength),
+  };
+}
