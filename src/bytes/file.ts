@@ -88,9 +88,9 @@ export class FileSource implements ByteSource {
 
   read(start: number, target: Uint8Array): void {
     const end = start + target.byteLength;
-    const action = `Cannot read bytes ${start} to ${end} of ${show(this.name)}`;
-    if (this.#fd === null) fail("io", `${action}: it was closed`);
-    if (!(start >= 0) || end > this.byteLength) fail("io", `${action}: it has ${this.byteLength}`);
+    const action = () => `Cannot read bytes ${start} to ${end} of ${show(this.name)}`;
+    if (this.#fd === null) fail("io", `${action()}: it was closed`);
+    if (!(start >= 0) || end > this.byteLength) fail("io", `${action()}: it has ${this.byteLength}`);
     let done = 0;
     while (done < target.byteLength) {
       let got: number;
@@ -98,10 +98,10 @@ export class FileSource implements ByteSource {
         got = fs.readSync(this.#fd, target, done, Math.min(target.byteLength - done, maxCallBytes), start + done);
       } catch (e) {
         if (code(e) === "EINTR") continue;
-        ioError(readKinds, action, e);
+        ioError(readKinds, action(), e);
       }
       if (got === 0)
-        fail("input-changed", `${action}: it ends at ${start + done}, and had ${this.byteLength} when opened`);
+        fail("input-changed", `${action()}: it ends at ${start + done}, and had ${this.byteLength} when opened`);
       done += got;
     }
   }
@@ -128,12 +128,12 @@ export class FileSink implements ByteSink {
     }
   }
 
-  #open(action: string): number {
-    return this.#fd ?? fail("io", `${action}: it was closed`);
+  #open(action: string | (() => string)): number {
+    return this.#fd ?? fail("io", `${typeof action === "string" ? action : action()}: it was closed`);
   }
 
   write(position: number, data: Uint8Array): void {
-    const action = `Cannot write bytes ${position} to ${position + data.byteLength} of ${show(this.name)}`;
+    const action = () => `Cannot write bytes ${position} to ${position + data.byteLength} of ${show(this.name)}`;
     const fd = this.#open(action);
     let done = 0;
     while (done < data.byteLength) {
@@ -142,9 +142,9 @@ export class FileSink implements ByteSink {
         put = fs.writeSync(fd, data, done, Math.min(data.byteLength - done, maxCallBytes), position + done);
       } catch (e) {
         if (code(e) === "EINTR") continue;
-        ioError(writeKinds, action, e);
+        ioError(writeKinds, action(), e);
       }
-      if (put === 0) fail("io", `${action}: nothing was written at ${position + done}`);
+      if (put === 0) fail("io", `${action()}: nothing was written at ${position + done}`);
       done += put;
     }
   }

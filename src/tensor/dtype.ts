@@ -1,6 +1,7 @@
 // The dtypes of safetensors 0.8 and what Braid can do with each.
 
 /** Bits per element, by safetensors name. */
+// biome-ignore format: a table, by width.
 export const dtypeBits = {
   BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, U8: 8, I8: 8,
   F8_E5M2: 8, F8_E4M3: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8, F8_E5M2FNUZ: 8,

@@ -110,10 +110,12 @@ export async function parseHeader(
   } catch {
     refuse("it is not UTF-8");
   }
-  const { tensors, metadata } = readJson(text!, refuse);
-  checkLayout(tensors, source.byteLength - dataStart, refuse);
+  const { entries, metadata } = readJson(text!, dataStart, refuse);
+  checkLayout(entries, dataStart, source.byteLength, refuse);
+  const tensors = new Map<string, TensorEntry>();
+  for (const entry of entries) tensors.set(entry.name, entry);
   return {
-    tensors: new Map(tensors.map((t) => [t.name, { ...t, start: t.start + dataStart, end: t.end + dataStart }])),
+    tensors,
     metadata,
     dataStart,
     headerBytes,
@@ -123,14 +125,18 @@ export async function parseHeader(
 
 type Refuse = (what: string) => never;
 
-/** Rule 5, with offsets relative to the data as they are written. */
-function readJson(text: string, refuse: Refuse): { tensors: TensorEntry[]; metadata: Map<string, string> } {
+/** Rule 5. */
+function readJson(
+  text: string,
+  dataStart: number,
+  refuse: Refuse,
+): { entries: TensorEntry[]; metadata: Map<string, string> } {
   if (text.charCodeAt(0) !== 0x7b) refuse("it does not start with '{'");
   let tensor: string | null = null;
   const s = createScanner(text, (what, at) =>
     refuse(`${tensor === null ? "" : `tensor ${quote(tensor)}: `}${what} (character ${at + 1} of the header)`),
   );
-  const tensors: TensorEntry[] = [];
+  const entries: TensorEntry[] = [];
   let metadata = new Map<string, string>();
   readObject(s, (name) => {
     if (name === "__metadata__") {
@@ -140,13 +146,13 @@ function readJson(text: string, refuse: Refuse): { tensors: TensorEntry[]; metad
     tensor = name;
     const wrong = nameFault(name);
     if (wrong !== null) s.fault(wrong);
-    tensors.push(readTensor(s, name));
+    entries.push(readTensor(s, name, dataStart));
     tensor = null;
   });
   for (; s.at < text.length; s.at++) {
     if (text.charCodeAt(s.at) !== 0x20) s.fault("something other than spaces follows the JSON text");
   }
-  return { tensors, metadata };
+  return { entries, metadata };
 }
 
 function readMetadata(s: Scanner): Map<string, string> {
@@ -163,7 +169,7 @@ function readMetadata(s: Scanner): Map<string, string> {
   return metadata;
 }
 
-function readTensor(s: Scanner, name: string): TensorEntry {
+function readTensor(s: Scanner, name: string, dataStart: number): TensorEntry {
   let dtype: Dtype | undefined;
   let shape: number[] | undefined;
   let offsets: number[] | undefined;
@@ -188,7 +194,7 @@ function readTensor(s: Scanner, name: string): TensorEntry {
   if (shape === undefined) return s.fault("shape is missing");
   if (offsets === undefined) return s.fault("data_offsets is missing");
   if (offsets.length !== 2) s.fault(`data_offsets has ${offsets.length} numbers, expected 2`);
-  return { name, dtype, shape, start: offsets[0]!, end: offsets[1]! };
+  return { name, dtype, shape, start: dataStart + offsets[0]!, end: dataStart + offsets[1]! };
 }
 
 function readIntegers(s: Scanner, what: string, limit: number): number[] {
@@ -204,30 +210,35 @@ function readIntegers(s: Scanner, what: string, limit: number): number[] {
   return list;
 }
 
-/** Rules 6 to 10. Sorts `tensors` by their place. */
-function checkLayout(tensors: TensorEntry[], dataBytes: number, refuse: Refuse): void {
+/** Rules 6 to 10. Sorts the tensors by their place. */
+function checkLayout(tensors: TensorEntry[], dataStart: number, byteLength: number, refuse: Refuse): void {
   tensors.sort((a, b) => a.start - b.start || a.end - b.end || compareNames(a.name, b.name));
-  let previous = 0;
-  for (const { name, dtype, shape, start, end } of tensors) {
-    const subject = `tensor ${quote(name)}`;
-    if (start !== previous)
-      refuse(`${subject} starts at byte ${start} of the data, expected ${previous}, where the one before it ends`);
-    if (end < start) refuse(`${subject} ends at byte ${end} of the data, before its start ${start}`);
-    const nonZero = elementCount(shape, true);
-    if (nonZero === null || nonZero > Number.MAX_SAFE_INTEGER / dtypeBits[dtype]) {
-      refuse(
-        `${subject} has the shape [${shape}] of ${dtype}, which is above the limit of ${Number.MAX_SAFE_INTEGER} bits`,
-      );
-    }
-    const bits = elementCount(shape)! * dtypeBits[dtype];
-    if (bits % 8 !== 0) refuse(`${subject} has ${bits} bits, which do not fill whole bytes`);
-    if (end - start !== bits / 8) {
-      refuse(
-        `${subject} has ${end - start} bytes in data_offsets, expected ${bits / 8} for the shape [${shape}] of ${dtype}`,
-      );
-    }
-    previous = end;
+  let previous = dataStart;
+  for (const tensor of tensors) {
+    const wrong = placeFault(tensor, previous - dataStart, dataStart) ?? sizeFault(tensor);
+    if (wrong !== null) refuse(`tensor ${quote(tensor.name)} ${wrong}`);
+    previous = tensor.end;
   }
-  if (previous !== dataBytes)
-    refuse(`tensors end at byte ${previous} of the data, expected ${dataBytes}, where the file ends`);
+  if (previous === byteLength) return;
+  refuse(
+    `tensors end at byte ${previous - dataStart} of the data, expected ${byteLength - dataStart}, where the file ends`,
+  );
+}
+
+function placeFault({ start, end }: TensorEntry, expected: number, dataStart: number): string | null {
+  if (start - dataStart !== expected) {
+    return `starts at byte ${start - dataStart} of the data, expected ${expected}, where the one before it ends`;
+  }
+  return end < start ? `ends at byte ${end - dataStart} of the data, before its start ${expected}` : null;
+}
+
+function sizeFault({ dtype, shape, start, end }: TensorEntry): string | null {
+  const nonZero = elementCount(shape, true);
+  if (nonZero === null || nonZero > Number.MAX_SAFE_INTEGER / dtypeBits[dtype]) {
+    return `has the shape [${shape}] of ${dtype}, which is above the limit of ${Number.MAX_SAFE_INTEGER} bits`;
+  }
+  const bits = elementCount(shape)! * dtypeBits[dtype];
+  if (bits % 8 !== 0) return `has ${bits} bits, which do not fill whole bytes`;
+  if (end - start === bits / 8) return null;
+  return `has ${end - start} bytes in data_offsets, expected ${bits / 8} for the shape [${shape}] of ${dtype}`;
 }
