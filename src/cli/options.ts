@@ -1,0 +1,202 @@
+// Options that several commands share, and the parsers of their values.
+
+import { object } from "@optique/core/constructs";
+import { message, text } from "@optique/core/message";
+import { optional, withDefault } from "@optique/core/modifiers";
+import { argument, option } from "@optique/core/primitives";
+import { choice, integer, type ValueParser } from "@optique/core/valueparser";
+import { path } from "@optique/run/valueparser";
+import { defaultRequest, type MergeRequest } from "../host.ts";
+import { formatBytes, formatMemory } from "./format.ts";
+import type { RecipeText } from "./recipe-text.ts";
+
+const units: Readonly<Record<string, number>> = {
+  "": 1,
+  k: 1e3,
+  kb: 1e3,
+  m: 1e6,
+  mb: 1e6,
+  g: 1e9,
+  gb: 1e9,
+  t: 1e12,
+  tb: 1e12,
+  kib: 2 ** 10,
+  mib: 2 ** 20,
+  gib: 2 ** 30,
+  tib: 2 ** 40,
+};
+
+/**
+ * Bytes of "256MiB", "5GB", "1.5G" or a plain number; null when it is none. `billions`: a bare B means 10⁹, as in
+ * mergekit's `--out-shard-size 5B`; without it a bare B is refused, because it could mean bytes.
+ */
+export function parseSize(input: string, billions = false): number | null {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*$/i.exec(input);
+  if (!match) return null;
+  const suffix = match[2]!.toLowerCase();
+  const unit = suffix === "b" ? (billions ? 1e9 : undefined) : units[suffix];
+  if (unit === undefined) return null;
+  const bytes = Math.round(Number(match[1]) * unit);
+  return Number.isSafeInteger(bytes) && bytes > 0 ? bytes : null;
+}
+
+export function size(
+  options: { billions?: boolean; format?: (bytes: number) => string } = {},
+): ValueParser<"sync", number> {
+  const example = options.billions ? "5GB, 500MiB or mergekit's 5B" : "256MiB or 2GB";
+  return {
+    mode: "sync",
+    metavar: "SIZE",
+    placeholder: 1,
+    parse: (input) => {
+      const value = parseSize(input, options.billions);
+      return value === null
+        ? {
+            success: false,
+            error: message`Cannot read the size ${input}: expected a positive size like ${text(example)}.`,
+          }
+        : { success: true, value };
+    },
+    format: options.format ?? formatBytes,
+  };
+}
+
+/** A whole number of any length, kept as text: seeds may exceed 2⁵³. */
+export function seed(): ValueParser<"sync", string> {
+  return {
+    mode: "sync",
+    metavar: "SEED",
+    placeholder: "42",
+    parse: (input) =>
+      /^[+-]?\d{1,40}$/.test(input)
+        ? { success: true, value: BigInt(input).toString() }
+        : {
+            success: false,
+            error: message`Cannot read the seed ${input}: expected a whole number like ${text("42")}.`,
+          },
+    format: (value) => value,
+  };
+}
+
+/** How a default is written in the help: bare, where Optique would quote it. */
+const shown = (value: string) => ({ message: message`${text(value)}` });
+
+const shardSize = size({ billions: true });
+const memorySize = size({ format: formatMemory });
+
+/** What is said when a positional argument is not there. */
+export const missing = (metavar: string) => ({ endOfInput: message`Missing ${text(metavar)} (see --help).` });
+
+export const recipeArgument = argument(path({ metavar: "RECIPE", type: "file", extensions: [], allowCreate: true }), {
+  description: message`Recipe in mergekit's YAML; ${text("-")} reads it from standard input.`,
+  errors: missing("RECIPE"),
+});
+
+export const numberOptions = object("Numbers", {
+  seed: optional(
+    option("--seed", "--random-seed", seed(), {
+      description: message`Seed of the random masks; overrides the recipe's random_seed (which defaults to 42).`,
+    }),
+  ),
+  compat: withDefault(
+    option("--compat", choice(["none", "mergekit"], { metavar: "WITH" }), {
+      description: message`Follow the papers, or mergekit 0.1.5 wherever it differs from them.`,
+    }),
+    defaultRequest.compat,
+    shown(defaultRequest.compat),
+  ),
+  nonFinite: withDefault(
+    option("--non-finite", choice(["error", "keep", "base"], { metavar: "POLICY" }), {
+      description: message`NaN or infinity in an input: stop, let that element be non-finite, or take the base's element.`,
+    }),
+    defaultRequest.nonFinite,
+    shown(defaultRequest.nonFinite),
+  ),
+  overflow: withDefault(
+    option("--overflow", choice(["error", "saturate", "inf"], { metavar: "POLICY" }), {
+      description: message`A result too large for the output dtype: stop, take the largest value, or write infinity.`,
+    }),
+    defaultRequest.overflow,
+    shown(defaultRequest.overflow),
+  ),
+  allowMissing: option("--allow-missing", {
+    description: message`Merge a tensor that some models lack from those that have it.`,
+  }),
+});
+
+export const machineOptions = object("Machine", {
+  workers: optional(
+    option("--workers", "--num-threads", integer({ min: 1, max: 1024, metavar: "N" }), {
+      description: message`Worker threads [all cores]. The result does not depend on it.`,
+    }),
+  ),
+  memory: withDefault(
+    option("--memory", memorySize, { description: message`Ceiling for the whole process.` }),
+    defaultRequest.memoryBytes,
+    shown("256MiB"),
+  ),
+  slice: optional(
+    option("--slice", integer({ min: 4096, metavar: "N" }), {
+      description: message`Elements of a slice, the unit of work, in multiples of 4,096 [chosen by the plan]. The result does not depend on it.`,
+    }),
+  ),
+});
+
+export const layoutOptions = object("Output", {
+  outShardSize: withDefault(
+    option("--out-shard-size", shardSize, { description: message`Largest file of the output.` }),
+    defaultRequest.outShardBytes,
+    shown("5GB"),
+  ),
+  noCopyTokenizer: option("--no-copy-tokenizer", {
+    description: message`Leave out the tokenizer and chat template files.`,
+  }),
+  noModelCard: option("--no-write-model-card", {
+    description: message`Leave out README.md with the models, the method and the recipe.`,
+  }),
+  // What these two ask for is what is done anyway; mergekit's users type them.
+  copyTokenizer: option("--copy-tokenizer", { hidden: true }),
+  writeModelCard: option("--write-model-card", { hidden: true }),
+});
+
+export const jsonOption = option("--json", {
+  description: message`One JSON document on standard output instead of text.`,
+});
+
+export const talkOptions = object("Messages", {
+  json: jsonOption,
+  quiet: option("-q", "--quiet", { description: message`Only warnings and errors.` }),
+  verbose: option("-v", "--verbose", { description: message`More detail; the stack of an unexpected error.` }),
+});
+
+/** What the shared options amount to. */
+export interface RequestOptions {
+  readonly seed: string | undefined;
+  readonly compat: MergeRequest["compat"];
+  readonly nonFinite: MergeRequest["nonFinite"];
+  readonly overflow: MergeRequest["overflow"];
+  readonly allowMissing: boolean;
+  readonly workers: number | undefined;
+  readonly memory: number;
+  readonly slice: number | undefined;
+  readonly outShardSize: number;
+  readonly noCopyTokenizer: boolean;
+  readonly noModelCard: boolean;
+}
+
+export function toRequest(recipe: RecipeText, o: RequestOptions): MergeRequest {
+  return {
+    recipe,
+    workers: o.workers ?? null,
+    memoryBytes: o.memory,
+    sliceElements: o.slice ?? null,
+    seed: o.seed ?? null,
+    compat: o.compat,
+    nonFinite: o.nonFinite,
+    overflow: o.overflow,
+    outShardBytes: o.outShardSize,
+    copyTokenizer: !o.noCopyTokenizer,
+    writeModelCard: !o.noModelCard,
+    allowMissing: o.allowMissing,
+  };
+}

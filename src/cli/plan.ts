@@ -1,0 +1,6 @@
+import type { Context } from "./main.ts";
+import type { CommandOf } from "./program.ts";
+export async function runPlan(command: CommandOf<"plan">, context: Context): Promise<number> {
+  context.terminal.out.write(JSON.stringify(command) + "\n");
+  return 0;
+}

@@ -1,0 +1,219 @@
+// The grammar of the command line: every command, its options and its help. Parsing only; nothing is run here.
+
+import { merge, object, or } from "@optique/core/constructs";
+import { runParser } from "@optique/core/facade";
+import { lineBreak, type Message, message, optionName, text } from "@optique/core/message";
+import { optional } from "@optique/core/modifiers";
+import type { InferValue } from "@optique/core/parser";
+import { argument, command, constant, option } from "@optique/core/primitives";
+import { findSimilar } from "@optique/core/suggestion";
+import { extractOptionNames } from "@optique/core/usage";
+import { string } from "@optique/core/valueparser";
+import { path } from "@optique/run/valueparser";
+import { exitCodes } from "../errors.ts";
+import { compatNote, compatOptions } from "./compat-options.ts";
+import { layoutOptions, machineOptions, missing, numberOptions, recipeArgument, talkOptions } from "./options.ts";
+import type { Screen, Terminal } from "./terminal.ts";
+
+export const version = "0.1.0";
+
+/** Lines of text as one message: a message collapses plain line breaks. */
+function lines(...parts: readonly string[]): Message {
+  return parts.flatMap((part, i) => (i === 0 ? [text(part)] : [lineBreak(), text(part)]));
+}
+
+const mergeCommand = command(
+  "merge",
+  merge(
+    object({
+      command: constant("merge"),
+      recipe: recipeArgument,
+      out: argument(path({ metavar: "OUT", type: "directory", allowCreate: true }), {
+        description: message`Folder to write. It appears when it is complete, and must be new unless --overwrite is given.`,
+        errors: missing("OUT"),
+      }),
+    }),
+    object("Output", { overwrite: option("--overwrite", { description: message`Replace OUT when it exists.` }) }),
+    layoutOptions,
+    numberOptions,
+    machineOptions,
+    talkOptions,
+    compatOptions,
+  ),
+  {
+    brief: message`Merge checkpoints as a recipe says.`,
+    description: message`Merges checkpoints as RECIPE says and writes a checkpoint that loads like any other into OUT.`,
+    usageLine: [
+      { type: "argument", metavar: "RECIPE" },
+      { type: "argument", metavar: "OUT" },
+      { type: "literal", value: "[OPTIONS]" },
+    ],
+    footer: [
+      ...lines(
+        "Examples:",
+        "  braid merge examples/dare-ties.yml ./merged",
+        "  braid merge recipe.yml ./merged --seed 7 --out-shard-size 2GB --overwrite",
+        "  braid merge recipe.yml ./merged --json > summary.json",
+        "",
+      ),
+      lineBreak(),
+      ...compatNote,
+    ],
+  },
+);
+
+const planCommand = command(
+  "plan",
+  merge(
+    object({ command: constant("plan"), recipe: recipeArgument }),
+    object("Printing", {
+      all: option("--all", { description: message`Every tensor; without it the table stops after 20.` }),
+    }),
+    layoutOptions,
+    numberOptions,
+    machineOptions,
+    talkOptions,
+    compatOptions,
+  ),
+  {
+    brief: message`Show what a merge would read, compute and write.`,
+    description: message`Reads the recipe and the headers of its checkpoints, and shows every input, output and tensor, the bytes and the peak memory. No tensor is read.`,
+    usageLine: [
+      { type: "argument", metavar: "RECIPE" },
+      { type: "literal", value: "[OPTIONS]" },
+    ],
+    footer: lines("Examples:", "  braid plan recipe.yml --all", "  braid plan recipe.yml --json > plan.json"),
+  },
+);
+
+const checkCommand = command(
+  "check",
+  merge(
+    object({ command: constant("check"), recipe: recipeArgument }),
+    layoutOptions,
+    numberOptions,
+    machineOptions,
+    talkOptions,
+    compatOptions,
+  ),
+  {
+    brief: message`Check a recipe and its checkpoints without merging.`,
+    description: message`Reports everything that can be known from the recipe and the headers: what is fine, what is odd, what is wrong. The exit code is 0, or that of the first error.`,
+    usageLine: [
+      { type: "argument", metavar: "RECIPE" },
+      { type: "literal", value: "[OPTIONS]" },
+    ],
+    footer: lines("Example:", "  braid check recipe.yml && braid merge recipe.yml ./merged"),
+  },
+);
+
+const inspectCommand = command(
+  "inspect",
+  merge(
+    object({
+      command: constant("inspect"),
+      path: argument(path({ metavar: "PATH", type: "either" }), {
+        description: message`A checkpoint folder, a .safetensors file, or an id like org/name@revision that is in the local Hugging Face cache.`,
+        errors: missing("PATH"),
+      }),
+      tensor: optional(
+        argument(string({ metavar: "TENSOR" }), {
+          description: message`Name of one tensor, for its statistics and first values.`,
+        }),
+      ),
+    }),
+    object("Printing", {
+      all: option("--all", { description: message`Every tensor; without it the table stops after 50.` }),
+    }),
+    talkOptions,
+  ),
+  {
+    brief: message`Show what a checkpoint holds.`,
+    description: message`Shows the files, tensors, metadata and configuration of a checkpoint, or the statistics of one tensor.`,
+    usageLine: [
+      { type: "argument", metavar: "PATH" },
+      { type: "optional", terms: [{ type: "argument", metavar: "TENSOR" }] },
+      { type: "literal", value: "[OPTIONS]" },
+    ],
+    footer: lines(
+      "Examples:",
+      "  braid inspect examples/models/base",
+      "  braid inspect examples/models/base model.embed_tokens.weight",
+    ),
+  },
+);
+
+const commandNames = ["merge", "plan", "check", "inspect", "completions"];
+
+/** An unknown word or option, with the nearest one that is known where it stands. */
+function unexpected(args: readonly string[], token: string): Message {
+  const index = commandNames.indexOf(args.find((arg) => !arg.startsWith("-")) ?? "");
+  const inside = index >= 0 ? commands[index] : undefined;
+  if (token.startsWith("-")) {
+    const known = inside ? [...extractOptionNames(inside.usage), "--help"] : ["--help", "--version"];
+    const name = token.replace(/=.*/s, "");
+    if (known.includes(name)) return message`Option ${optionName(name)} must come after the command.`;
+    return hint(message`Unknown option ${optionName(name)}.`, name, known);
+  }
+  return inside
+    ? message`Unexpected argument ${token}: ${text(`braid ${commandNames[index]}`)} takes no more.`
+    : hint(message`Unknown command ${token}.`, token, commandNames);
+}
+
+function hint(base: Message, token: string, known: readonly string[]): Message {
+  const [nearest] = findSimilar(token, known, { maxDistance: 3, maxSuggestions: 1 });
+  return nearest === undefined ? base : [...base, text(` Did you mean ${nearest}?`)];
+}
+
+const commands = [mergeCommand, planCommand, checkCommand, inspectCommand] as const;
+
+function createProgram(args: readonly string[]) {
+  const errors = { unexpectedInput: (token: string) => unexpected(args, token) };
+  return or(mergeCommand, planCommand, checkCommand, inspectCommand, { errors });
+}
+
+export type Command = InferValue<ReturnType<typeof createProgram>>;
+export type CommandOf<Name extends Command["command"]> = Extract<Command, { command: Name }>;
+
+const exitCodeText =
+  "0 done · 2 usage or recipe · 65 bad data · 66 input missing · 73 cannot create output · 74 input/output · 76 verification failed · 77 denied · 130/143 stopped by a signal";
+
+/** What the arguments ask for, or the exit code when that was help, a version, completions or a mistake. */
+export function parseArguments(args: readonly string[], terminal: Terminal): Command | { readonly exit: number } {
+  const show = (screen: Screen, page: string) => screen.write(`${page.replace(/ +$/gm, "")}\n`);
+  const done = (exit: number) => ({ exit });
+  return runParser(createProgram(args), "braid", args.length === 0 ? ["--help"] : args, {
+    colors: terminal.out.color,
+    maxWidth: Math.min(Math.max(terminal.out.columns(), 60), 120),
+    showDefault: { prefix: " [default: ", suffix: "]" },
+    showChoices: { prefix: " (", suffix: ")", label: "" },
+    aboveError: "none",
+    stdout: (page) => show(args.length === 0 ? terminal.err : terminal.out, page),
+    // Help is wrapped; an error is one line, however long, so that it can be searched for and cut.
+    stderr: (page) =>
+      show(terminal.err, page.startsWith("Error: ") ? page.replace(/ *\n/g, " ").replace(/^Error/, "error") : page),
+    help: {
+      option: { names: ["-h", "--help"], group: "Other" },
+      onShow: () => done(args.length === 0 ? exitCodes.usage : exitCodes.ok),
+    },
+    version: { option: { names: ["--version"], group: "Other" }, value: version, onShow: () => done(exitCodes.ok) },
+    completion: {
+      command: { names: ["completions"], group: "Other" },
+      onShow: (code = 0) => done(code === 0 ? exitCodes.ok : exitCodes.usage),
+    },
+    onError: () => done(exitCodes.usage),
+    usageLine: [
+      { type: "argument", metavar: "COMMAND" },
+      { type: "literal", value: "[OPTIONS]" },
+    ],
+    brief: message`Merge fine-tuned language models: DARE, TIES, SLERP and relatives, on safetensors checkpoints.`,
+    examples: lines(
+      "braid check recipe.yml            what is wrong, before anything is read",
+      "braid plan recipe.yml             what would be read, computed and written",
+      "braid merge recipe.yml ./merged   the merge",
+      "braid inspect ./merged            what came out",
+      "source <(braid completions bash)  completion of commands, options and files",
+    ),
+    footer: [...message`Every command takes --json and --help. Exit codes: ${text(exitCodeText)}.`],
+  });
+}

@@ -1,0 +1,39 @@
+// Reads the recipe that the command line names: a file, or standard input for "-".
+
+import { readFile } from "node:fs/promises";
+import { dirname, resolve } from "node:path";
+import { text } from "node:stream/consumers";
+import { fail, quote } from "../errors.ts";
+import type { MergeRequest } from "../host.ts";
+
+export type RecipeText = MergeRequest["recipe"];
+
+/** Recipes are a page long; a larger file is a slip (a checkpoint, say), and YAML is not for that. */
+const maxRecipeBytes = 1 << 20;
+
+export async function readRecipe(name: string, cwd: string): Promise<RecipeText> {
+  if (name === "-") return { text: await text(process.stdin), file: "<stdin>", folder: cwd };
+  const path = resolve(cwd, name);
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === "ENOENT" || code === "ENOTDIR")
+      fail("file-not-found", `Cannot read recipe ${quote(name)}: there is no such file`, { cause });
+    if (code === "EISDIR")
+      fail("usage", `Cannot read recipe ${quote(name)}: it is a folder, expected a YAML file`, { cause });
+    fail("io", `Cannot read recipe ${quote(name)}: ${(cause as Error).message}`, { cause });
+  }
+  if (bytes.length > maxRecipeBytes) {
+    fail(
+      "recipe-syntax",
+      `Cannot read recipe ${quote(name)}: it has ${bytes.length} bytes, the limit is ${maxRecipeBytes}`,
+    );
+  }
+  try {
+    return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), file: name, folder: dirname(path) };
+  } catch (cause) {
+    fail("recipe-syntax", `Cannot read recipe ${quote(name)}: it is not UTF-8 text`, { cause });
+  }
+}

@@ -1,0 +1,64 @@
+// `compile`: one file that needs nothing else, dist/braid, by Bun or (as `deno task compile`) by Deno.
+
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import process from "node:process";
+import { environment, preferredRuntime, root, run } from "./runtimes.mjs";
+
+// The worker is an entry of its own and lies beside main.ts: in another folder, Bun's binary would start itself as its worker.
+const entries = ["src/cli/main.ts", "src/cli/worker.ts"];
+const suffix = process.platform === "win32" ? ".exe" : "";
+
+/** Bun's binary reads .env and bunfig.toml of the folder it is run in unless told not to. */
+const bunFlags = [
+  "--compile",
+  "--bytecode",
+  "--format=esm",
+  "--minify-syntax",
+  "--no-compile-autoload-dotenv",
+  "--no-compile-autoload-bunfig",
+];
+
+/** What the binary made by Deno may do: a merge reads and writes where its user says. No network, no programs, no libraries. */
+const denoFlags = ["--no-check", "--allow-read", "--allow-write", "--allow-env", "--allow-sys"];
+
+function withBun(path, out, args) {
+  return run(path, ["build", ...entries, ...bunFlags, `--outfile=${out}`, ...args]);
+}
+
+function withDeno(path, out, args) {
+  const all = ["compile", "--quiet", ...denoFlags, "--include", entries[1], `--output=${out}`, ...args, entries[0]];
+  const { status, stderr } = spawnSync(path, all, {
+    cwd: root,
+    encoding: "utf8",
+    env: environment(),
+    stdio: ["ignore", "inherit", "pipe"],
+  });
+  if (status === 0) {
+    process.stderr.write(stderr);
+    return 0;
+  }
+  if (/denort|dl\.deno\.land/i.test(stderr)) {
+    console.error(
+      "error: Cannot compile with Deno: denort, the runtime that goes into the binary, cannot be downloaded here. Set DENORT_BIN to a local copy of it, or use `npm run compile`, which needs no download.",
+    );
+    return 1;
+  }
+  process.stderr.write(stderr);
+  return status ?? 1;
+}
+
+/** `--out=FILE` puts the binary elsewhere; other arguments go to the compiler (`--target=…`). */
+export function compile(args) {
+  const { name, path, version } = preferredRuntime();
+  const out = args.find((arg) => arg.startsWith("--out="))?.slice(6) ?? join("dist", `braid${suffix}`);
+  const rest = args.filter((arg) => !arg.startsWith("--out="));
+  mkdirSync(join(root, "dist"), { recursive: true });
+  rmSync(join(root, out), { force: true });
+  const status = (name === "deno" ? withDeno : withBun)(path, out, rest);
+  if (status !== 0) return status;
+  const { size } = statSync(out.startsWith("/") ? out : join(root, out));
+  console.log(`${out}: ${(size / 1e6).toFixed(1)} MB, by ${name} ${version}`);
+  return 0;
+}

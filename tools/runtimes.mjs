@@ -1,0 +1,74 @@
+// Which JavaScript runtimes are at hand: the one that started the task, those of the npm packages `bun` and `deno`, those on
+// the PATH. Plain JavaScript that runs under Node 20+, Bun and Deno, with built-in modules only.
+
+import { spawnSync } from "node:child_process";
+import { dirname, join } from "node:path";
+import process from "node:process";
+import { fileURLToPath } from "node:url";
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** "1.4.5", or null when the program cannot be run. */
+export function versionOf(program) {
+  const { status, stdout } = spawnSync(program, ["--version"], { encoding: "utf8", env: environment() });
+  return status === 0 ? (/\d+\.\d+\.\d+/.exec(stdout)?.[0] ?? "unknown") : null;
+}
+
+/** Colour and version checks of child processes are switched by these and nothing else of ours. */
+export function environment(extra = {}) {
+  return { ...process.env, DENO_NO_UPDATE_CHECK: "1", ...extra };
+}
+
+/**
+ * The runtime that the user asked for. `bun run x` starts Node when there is one, but says who it is; `deno task x` runs this
+ * file under Deno (deno.json); anything else is npm on Node.
+ */
+export const launcher =
+  typeof Deno !== "undefined"
+    ? "deno"
+    : typeof Bun !== "undefined" || /^bun\//.test(process.env.npm_config_user_agent ?? "")
+      ? "bun"
+      : "node";
+
+function ownPath(name) {
+  if (name === "bun" && typeof Bun !== "undefined") return process.execPath;
+  if (name === "deno" && typeof Deno !== "undefined") return Deno.execPath();
+  if (name === launcher) return process.env.npm_execpath;
+  return undefined;
+}
+
+const found = new Map();
+
+/** `{ name, path, version }` of "bun" or "deno", or null. */
+export function runtime(name) {
+  if (!found.has(name)) {
+    const suffix = process.platform === "win32" ? ".cmd" : "";
+    const candidates = [ownPath(name), join(root, "node_modules", ".bin", name + suffix), name].filter(Boolean);
+    let answer = null;
+    for (const path of candidates) {
+      const version = versionOf(path);
+      if (version) {
+        answer = { name, path, version };
+        break;
+      }
+    }
+    found.set(name, answer);
+  }
+  return found.get(name);
+}
+
+/** Bun or Deno for running the command line: the launcher when it is one of them, else Bun, else Deno. */
+export function preferredRuntime() {
+  return (launcher === "node" ? null : runtime(launcher)) ?? runtime("bun") ?? runtime("deno");
+}
+
+/** Runs a program with the terminal as it is; answers its exit code. */
+export function run(program, args, options = {}) {
+  const { status, signal, error } = spawnSync(program, args, {
+    cwd: root,
+    stdio: "inherit",
+    env: environment(options.env),
+  });
+  if (error) throw new Error(`Cannot run ${program}: ${error.message}`);
+  return status ?? (signal === "SIGINT" ? 130 : 143);
+}

@@ -1,0 +1,105 @@
+// `test`: the whole suite under Bun, and under Deno all of it that does not itself start runtimes. Results are read from
+// JUnit reports, never from what is printed; the last line is `N passed, N failed[, N skipped]`.
+
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readJunit } from "./junit.mjs";
+import { launcher, root, run, runtime } from "./runtimes.mjs";
+
+/** Not part of `npm test`: minutes, gigabytes. */
+const slow = ["test/slow"];
+/** These start Bun and Deno themselves, so running them under a second runtime would test the same twice. */
+const startsRuntimes = ["test/cli", "test/runtime"];
+
+function testFiles(without) {
+  return readdirSync(join(root, "test"), { recursive: true })
+    .map((name) => `test/${name.replaceAll("\\", "/")}`)
+    .filter((name) => name.endsWith(".test.ts") && !without.some((folder) => name.startsWith(`${folder}/`)))
+    .sort();
+}
+
+const commands = {
+  bun: (report, files) => [
+    "test",
+    "--reporter=junit",
+    `--reporter-outfile=${report}`,
+    "--timeout=120000",
+    ...files.map((file) => `./${file}`),
+  ],
+  deno: (report, files) => [
+    "test",
+    "-A",
+    "--no-check",
+    "--quiet",
+    `--junit-path=${report}`,
+    "--reporter=dot",
+    ...files,
+  ],
+};
+
+function runSuite({ name, path, version }, files, args, folder) {
+  const report = join(folder, `${name}.xml`);
+  const started = Date.now();
+  const status = run(path, [...commands[name](report, files), ...args], { env: { BRAID_TEST_RUNTIME: name } });
+  const result = existsSync(report)
+    ? readJunit(readFileSync(report, "utf8"))
+    : { passed: 0, failed: 0, skipped: 0, failures: [] };
+  // A file that cannot be loaded, or a runtime that crashes, leaves no failed test behind; it is one all the same.
+  if (status !== 0 && result.failed === 0) {
+    result.failed = 1;
+    result.failures.push({ file: "", name: `${name} test`, message: `ended with ${status} although no test failed` });
+  }
+  return { ...result, title: `${name} ${version}`, files: files.length, seconds: (Date.now() - started) / 1000 };
+}
+
+/** `args`: names of test files (or parts of them) to run instead of all, then options for the runtimes after `--`. */
+export function runTests(args) {
+  const cut = args.indexOf("--");
+  const only = (cut < 0 ? args : args.slice(0, cut)).filter((arg) => !arg.startsWith("-"));
+  const extra = cut < 0 ? args.filter((arg) => arg.startsWith("-")) : args.slice(cut + 1);
+  const wanted = (files) =>
+    only.length === 0 ? files : files.filter((file) => only.some((part) => file.includes(part)));
+
+  const names = launcher === "deno" ? ["deno", "bun"] : ["bun", "deno"];
+  const runtimes = names.map(runtime).filter(Boolean);
+  if (runtimes.length === 0) throw new Error("Cannot run the tests: neither bun nor deno can be started");
+  const folder = mkdtempSync(join(tmpdir(), "braid-test-"));
+  const results = [];
+  try {
+    for (const each of runtimes) {
+      // The first runtime there is runs everything, so that a machine with one of them leaves nothing out.
+      const without =
+        each === runtimes.find(({ name }) => name === "bun") || runtimes.length === 1
+          ? slow
+          : [...slow, ...startsRuntimes];
+      const files = wanted(testFiles(without));
+      if (files.length === 0) continue;
+      console.log(`\n${each.name} ${each.version}: ${files.length} files`);
+      results.push(runSuite(each, files, extra, folder));
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+  return summarise(results);
+}
+
+function summarise(results) {
+  const sum = (key) => results.reduce((total, result) => total + result[key], 0);
+  const failures = results.flatMap((result) => result.failures.map((failure) => ({ ...failure, title: result.title })));
+  if (failures.length > 0) console.log("\nFailed:");
+  for (const { title, file, name, message } of failures) {
+    console.log(
+      `  ${title}  ${file}  ${name}${message ? `\n      ${message.split("\n").slice(0, 12).join("\n      ")}` : ""}`,
+    );
+  }
+  console.log("");
+  for (const { title, files, passed, failed, skipped, seconds } of results) {
+    console.log(
+      `${title}: ${passed} passed, ${failed} failed, ${skipped} skipped in ${files} files, ${seconds.toFixed(1)} s`,
+    );
+  }
+  const skipped = sum("skipped");
+  console.log(`${sum("passed")} passed, ${sum("failed")} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`);
+  return sum("failed") === 0 && sum("passed") > 0 ? 0 : 1;
+}
