@@ -1,6 +1,8 @@
 // What the library needs from the world around it. Entries (the CLI, a page, a node) build one; everything below takes it as
 // a parameter, so no file but an entry touches the clock, the environment, the console or the process.
 
+import type { FileSystem } from "./bytes/source.ts";
+import type { OpenStage } from "./bytes/stage.ts";
 import type { Diagnostic } from "./errors.ts";
 import type { Executor, Job } from "./exec/executor.ts";
 import type { Plan } from "./plan/plan.ts";
@@ -27,6 +29,12 @@ export interface Host {
   readonly runtime: string;
   /** Peak resident set size of this process in bytes, or null where it cannot be known. */
   peakMemory(): number | null;
+  /** Where models and recipes are looked for. */
+  readonly fs: FileSystem;
+  /** A staged output: nothing of it looks finished until it is committed. */
+  readonly openStage: OpenStage;
+  /** SHA-256 of a file in hex. */
+  hashFile(path: string, signal: AbortSignal): Promise<string>;
   createExecutor(job: Job, workers: number): Executor;
   report(event: MergeEvent): void;
   readonly signal: AbortSignal;

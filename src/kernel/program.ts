@@ -19,7 +19,7 @@ export interface RandomKeep {
 
 /**
  * Keep by magnitude: the key of a value is the bits of |x| as u32, which order as |x| does. Keys above `above` stay; keys
- * equal to it stay at element indices below `equalBefore` (Infinity: all of them, 0: none).
+ * equal to it stay at element indices below `equalBefore` (Number.MAX_SAFE_INTEGER: all of them, 0: none).
  */
 export interface MagnitudeKeep {
   readonly above: Scalar;
@@ -35,10 +35,10 @@ export interface Keep {
 export interface Term {
   /** Index into the task's inputs. */
   readonly input: number;
-  /** w_i · s_i, computed in f64 and rounded to f32 once. */
+  /** w_i. The product w_i · s_i is taken in f64 and rounded to f32 once. */
+  readonly weight: Scalar;
+  /** s_i, the rescale of what survived. */
   readonly scale: Scalar;
-  /** w_i alone, as the divisor of `divide` sums it. */
-  readonly weight: number;
   readonly keep: Keep;
 }
 

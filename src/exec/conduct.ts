@@ -1,0 +1,215 @@
+// Turns a plan into tasks as they become ready: a tensor's surveys first, then its slices, several tensors at a time so that
+// no worker waits for a survey to close.
+
+import type { MergeReceipt, NonFinite, Program, Receipt, Survey, SurveyTask, Task } from "../kernel/program.ts";
+import type { Method, SurveyResult } from "../methods/method.ts";
+import type { Plan, PlanTensor } from "../plan/plan.ts";
+import type { TaskSource } from "./drive.ts";
+import { gather, RoundMerger, type RoundOutcome, type RoundRequest } from "./gather.ts";
+import { resolveKeep, resolveProgram } from "./scalars.ts";
+
+/** Tensors in work at the same time. A survey of one overlaps the slices of the others. */
+const openTensors = 8;
+
+/** What happened to one tensor, when its last slice is in. */
+export interface TensorOutcome {
+  readonly tensor: PlanTensor;
+  readonly nonFinite: readonly NonFinite[];
+  readonly overflow: { readonly count: number; readonly first: number };
+  /** Elements kept, per term of the program. */
+  readonly kept: readonly number[];
+  /** The first input whose integer bytes differ, or −1. */
+  readonly differs: number;
+}
+
+export interface ConductorHooks {
+  /** Called as soon as a tensor is complete, or as its survey has seen non-finite inputs. May throw to stop the merge. */
+  outcome(outcome: TensorOutcome, complete: boolean): void;
+  /** Bytes read and written by a finished task. */
+  progress(bytes: number, tensor: PlanTensor): void;
+}
+
+interface OpenTensor {
+  readonly tensor: PlanTensor;
+  readonly results: SurveyResult[];
+  rounds: Generator<RoundRequest, SurveyResult, RoundOutcome> | null;
+  merger: RoundMerger | null;
+  readonly ready: Task[];
+  /** Tasks handed out or ready, not yet done. */
+  left: number;
+  merging: boolean;
+  nonFinite: Map<number, NonFinite>;
+  overflow: { count: number; first: number };
+  kept: number[];
+  differs: number;
+}
+
+export class Conductor implements TaskSource {
+  private readonly plan: Plan;
+  private readonly method: Method;
+  private readonly hooks: ConductorHooks;
+  private readonly open: OpenTensor[] = [];
+  private readonly owners = new Map<number, OpenTensor>();
+  private readonly outputFile: number;
+  private nextTensor = 0;
+  private nextId = 0;
+
+  /** Output files follow the input files in the job's list. */
+  constructor(plan: Plan, method: Method, hooks: ConductorHooks) {
+    this.plan = plan;
+    this.method = method;
+    this.hooks = hooks;
+    this.outputFile = plan.inputFiles.length;
+  }
+
+  next(): Task | "wait" | null {
+    for (;;) {
+      for (const t of this.open) {
+        const task = t.ready.shift();
+        if (task) return task;
+      }
+      if (this.open.length >= openTensors || this.nextTensor >= this.plan.tensors.length) break;
+      const tensor = this.plan.tensors[this.nextTensor++]!;
+      const opened: OpenTensor = {
+        tensor,
+        results: [],
+        rounds: null,
+        merger: null,
+        ready: [],
+        left: 0,
+        merging: false,
+        nonFinite: new Map(),
+        overflow: { count: 0, first: -1 },
+        kept: [],
+        differs: -1,
+      };
+      this.open.push(opened);
+      this.advance(opened, null);
+    }
+    return this.open.length > 0 ? "wait" : null;
+  }
+
+  done(task: Task, receipt: Receipt): void {
+    const t = this.owners.get(task.id);
+    if (!t) throw new Error(`task ${task.id} was never handed out`);
+    this.owners.delete(task.id);
+    t.left--;
+    for (const n of receipt.nonFinite)
+      t.nonFinite.set(
+        n.input,
+        earliest(t.nonFinite.get(n.input), n, receipt.kind === "merge" || t.results.length === 0),
+      );
+    this.hooks.progress(this.bytesOf(task, t.tensor), t.tensor);
+    if (receipt.kind === "survey") {
+      const outcome = t.merger!.add(receipt.result, task.first, task.count);
+      if (outcome && t.left === 0) this.advance(t, outcome);
+      return;
+    }
+    this.addMerge(t, receipt);
+    if (t.left === 0 && t.merging) this.finish(t);
+  }
+
+  private addMerge(t: OpenTensor, receipt: MergeReceipt): void {
+    receipt.kept.forEach((k, i) => {
+      t.kept[i] = (t.kept[i] ?? 0) + k;
+    });
+    if (receipt.overflow.count > 0) {
+      t.overflow.count += receipt.overflow.count;
+      t.overflow.first =
+        t.overflow.first < 0 ? receipt.overflow.first : Math.min(t.overflow.first, receipt.overflow.first);
+    }
+    if (receipt.differs >= 0 && (t.differs < 0 || receipt.differs < t.differs)) t.differs = receipt.differs;
+  }
+
+  /** Moves a tensor to its next round, its next survey, or its slices. */
+  private advance(t: OpenTensor, outcome: RoundOutcome | null): void {
+    if (outcome && t.nonFinite.size > 0) this.hooks.outcome(this.outcomeOf(t), false);
+    if (outcome) t.nonFinite.clear(); // counted again, and for good, by the slices
+    for (;;) {
+      if (t.rounds) {
+        const step = outcome ? t.rounds.next(outcome) : t.rounds.next();
+        outcome = null;
+        if (!step.done) {
+          t.merger = new RoundMerger(step.value);
+          this.queueRound(t, step.value);
+          return;
+        }
+        t.results.push(step.value);
+        t.rounds = null;
+      }
+      const survey = t.tensor.surveys[t.results.length];
+      if (!survey) break;
+      t.rounds = gather(this.resolveSurvey(survey, t), t.tensor.count);
+    }
+    t.merging = true;
+    const program: Program =
+      t.tensor.program.op === "merge" ? resolveProgram(t.tensor.program, this.scalars(t)) : t.tensor.program;
+    this.slices(0, t.tensor.count, (first, count) => {
+      this.queue(t, {
+        kind: "merge",
+        id: this.nextId++,
+        first,
+        count,
+        inputs: t.tensor.inputs,
+        output: { file: this.outputFile + t.tensor.output.file, start: t.tensor.output.start },
+        program,
+        policy: this.plan.policy,
+      });
+    });
+    if (t.left === 0) this.finish(t);
+  }
+
+  private scalars(t: OpenTensor): Record<string, number> {
+    return t.results.length > 0 && this.method.solve ? this.method.solve(t.tensor.solve, t.results) : {};
+  }
+
+  private resolveSurvey(survey: Survey, t: OpenTensor): Survey {
+    const scalars = this.scalars(t);
+    const operands = survey.operands.map((o) => ({ ...o, keep: resolveKeep(o.keep, scalars) }));
+    return { ...survey, operands } as Survey;
+  }
+
+  private queueRound(t: OpenTensor, request: RoundRequest): void {
+    const dtypes = t.tensor.program.op === "merge" ? t.tensor.program.inputs : [];
+    this.slices(request.first, request.count, (first, count) => {
+      const task: SurveyTask = {
+        kind: "survey",
+        id: this.nextId++,
+        first,
+        count,
+        inputs: t.tensor.inputs,
+        dtypes,
+        round: request.round,
+      };
+      this.queue(t, task);
+    });
+  }
+
+  private slices(first: number, count: number, each: (first: number, count: number) => void): void {
+    const size = this.plan.memory.sliceElements;
+    for (let done = 0; done < count; done += size) each(first + done, Math.min(size, count - done));
+  }
+
+  private queue(t: OpenTensor, task: Task): void {
+    // Locations travel to workers; what else the plan knows of an input stays here.
+    const inputs = task.inputs.map(({ file, start }) => ({ file, start }));
+    t.ready.push({ ...task, inputs });
+    t.left++;
+    this.owners.set(task.id, t);
+  }
+
+  private finish(t: OpenTensor): void {
+    this.open.splice(this.open.indexOf(t), 1);
+    this.hooks.outcome(this.outcomeOf(t), true);
+  }
+
+  private outcomeOf(t: OpenTensor): TensorOutcome {
+    const nonFinite = [...t.nonFinite.values()].sort((a, b) => a.input - b.input);
+    return { tensor: t.tensor, nonFinite, overflow: t.overflow, kept: t.kept, differs: t.differs };
+  }
+
+  private bytesOf(task: Task, tensor: PlanTensor): number {
+    const width = tensor.count > 0 ? tensor.inputs.reduce((sum, i) => sum + widthOf(i.dtype), 0) : 0;
+    return task.count * (width + (task.kind === "merge" ? widthOf(tensor.dtype) : 0));
+  }
+}

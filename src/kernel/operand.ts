@@ -1,0 +1,50 @@
+// One input of a tile as the arithmetic sees it: decoded, its delta to the base taken, and its survivors selected.
+
+import type { Kernel } from "./kernel.ts";
+import type { LaneKernels } from "./lanes.ts";
+import type { Keep } from "./program.ts";
+
+/** A region of the kernel's memory that is handed out in 16-byte aligned pieces. */
+export class Scratch {
+  private at: number;
+  private readonly end: number;
+
+  constructor(region: { start: number; end: number }) {
+    this.at = region.start;
+    this.end = region.end;
+  }
+
+  take(bytes: number): number {
+    const here = (this.at + 15) & ~15;
+    this.at = here + bytes;
+    if (this.at > this.end) throw new RangeError(`scratch of the worker is ${this.at - this.end} bytes too small`);
+    return here;
+  }
+}
+
+/**
+ * Applies a keep rule to a tile of f32 in place: what is dropped becomes +0 by selection, so a dropped NaN is gone. Returns
+ * the number kept. `first` is the tile's first element in the tensor, a multiple of 4,096.
+ */
+export function applyKeep(kernel: Kernel, keep: Keep, tile: number, mask: number, first: number, count: number): number {
+  const e = kernel.exports;
+  let kept = count;
+  if (keep.random && keep.random.threshold > 0) {
+    const block = first / 16;
+    const high = Math.floor(block / 2 ** 32);
+    kept = e.keep_mask(mask, keep.random.key[0], keep.random.key[1], block - high * 2 ** 32, high, keep.random.threshold, count);
+    e.select(tile, mask, count);
+  }
+  if (keep.magnitude) {
+    const { above, equalBefore } = keep.magnitude as { above: number; equalBefore: number };
+    const before = Math.max(0, Math.min(count, equalBefore - first));
+    kept = e.trim(tile, above, before, count);
+  }
+  return kept;
+}
+
+/** Decodes one input's tile and subtracts the base's, which is already decoded at `base` (0: no base). */
+export function decodeDelta(kernel: Kernel, lane: LaneKernels, from: number, out: number, base: number, count: number): void {
+  lane.decode(out, from, count);
+  if (base !== 0) kernel.exports.delta(out, out, base, count);
+}

@@ -1,0 +1,231 @@
+// Numbers are made here and nowhere else: a task (program, slice, locations) is read, computed tile by tile in WebAssembly
+// memory, and written. Every executor calls this, so where a slice runs cannot change its bits.
+
+import type { FloatDtype } from "../tensor/dtype.ts";
+import { byteWidth } from "../tensor/dtype.ts";
+import type { Kernel } from "./kernel.ts";
+import { kernelsFor, type LaneKernels } from "./lanes.ts";
+import type { Location, MergeReceipt, MergeTask, NonFinite, Receipt, SurveyReceipt, SurveyTask, Task } from "./program.ts";
+import { tileElements } from "./program.ts";
+import { SurveyRun } from "./survey.ts";
+import { TileMerger } from "./tile.ts";
+
+/** How tensor bytes reach the kernel's memory and leave it. Both may answer at once or with a promise. */
+export interface TaskIo {
+  read(at: Location, offset: number, target: Uint8Array): void | Promise<void>;
+  write(at: Location, offset: number, data: Uint8Array): void | Promise<void>;
+}
+
+/**
+ * Elements that a worker holds at a time. 64 Ki keeps every stream of a stride in L2 (bf16, five streams: 640 KiB); larger
+ * strides measured slower, because the write then finds its bytes in L3.
+ */
+export const maxStrideElements = 65_536;
+
+/** Bytes of a worker's memory that hold tiles, masks and histograms rather than strides. */
+export function scratchBytes(inputs: number): number {
+  return (inputs + 5) * tileElements * 4 + (inputs + 1) * tileElements + inputs * histogramBytes + 4096;
+}
+
+/** Bins of one operand of a histogram round: (2³¹ − 1) >> 15, plus 1. */
+export const maxBins = 65_536;
+const histogramBytes = maxBins * 4;
+
+/** The largest stride (a multiple of a tile) with which a task fits `bytes`; below one tile the task cannot run. */
+export function strideFor(bytes: number, inputs: number, bytesPerElement: number): number {
+  const tiles = Math.floor((bytes - scratchBytes(inputs)) / (bytesPerElement * tileElements));
+  return Math.min(maxStrideElements, Math.max(0, tiles) * tileElements);
+}
+
+/** Bytes that a worker needs to run tasks of this shape at the full stride. */
+export function workerBytesFor(inputs: number, bytesPerElement: number, stride = maxStrideElements): number {
+  return scratchBytes(inputs) + bytesPerElement * stride;
+}
+
+/** Counts non-finite elements per input as tiles go by. */
+export class NonFiniteTally {
+  private readonly seen: { count: number; first: number }[];
+
+  constructor(inputs: number) {
+    this.seen = Array.from({ length: inputs }, () => ({ count: 0, first: -1 }));
+  }
+
+  add(input: number, count: number, first: number): void {
+    const s = this.seen[input]!;
+    if (s.first < 0) s.first = first;
+    s.count += count;
+  }
+
+  list(): NonFinite[] {
+    return this.seen.flatMap((s, input) => (s.count > 0 ? [{ input, count: s.count, first: s.first }] : []));
+  }
+}
+
+export class Runner {
+  private readonly kernel: Kernel;
+  private readonly io: TaskIo;
+  /** Milliseconds, with fractions. */
+  private readonly now: () => number;
+
+  constructor(kernel: Kernel, io: TaskIo, now: () => number) {
+    this.kernel = kernel;
+    this.io = io;
+    this.now = now;
+  }
+
+  /** Runs one task. Errors of reading and writing come through as they are; an aborted signal rejects with its reason. */
+  async run(task: Task, signal?: AbortSignal): Promise<Receipt> {
+    if (task.kind === "survey") return this.survey(task, signal);
+    return task.program.op === "copy" ? this.copy(task, signal) : this.merge(task, signal);
+  }
+
+  private async merge(task: MergeTask, signal?: AbortSignal): Promise<MergeReceipt> {
+    const program = task.program;
+    if (program.op !== "merge") throw new TypeError("not a merge program");
+    const clock = new Stopwatch(this.now);
+    const widths = program.inputs.map(byteWidth);
+    const outWidth = byteWidth(program.out);
+    const plan = this.layout(widths, outWidth);
+    const merger = new TileMerger(this.kernel, program, task.policy, plan.scratch);
+    const encodeScan = kernelsFor(this.kernel, program.out);
+    const nonFinite = new NonFiniteTally(widths.length);
+    const scans = program.inputs.map((d) => kernelsFor(this.kernel, d));
+
+    for (let done = 0; done < task.count; done += plan.stride) {
+      signal?.throwIfAborted();
+      const count = Math.min(plan.stride, task.count - done);
+      clock.start();
+      await this.readStride(task.inputs, widths, plan.inputs, task.first + done, count);
+      clock.lap("read");
+      for (let t = 0; t < count; t += tileElements) {
+        const n = Math.min(tileElements, count - t);
+        const first = task.first + done + t;
+        const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
+        const flagged = scanTile(scans, pointers, first, n, nonFinite);
+        const out = plan.output + t * outWidth;
+        merger.tile(pointers, out, first, n, flagged);
+        if (encodeScan.nonfinite(out, n) > 0) merger.overflow(pointers, out, first, n);
+      }
+      clock.lap("compute");
+      const wrote = this.io.write(task.output, (task.first + done) * outWidth, this.kernel.u8(plan.output, count * outWidth));
+      if (wrote) await wrote;
+      clock.lap("write");
+    }
+    return {
+      kind: "merge",
+      id: task.id,
+      nonFinite: nonFinite.list(),
+      overflow: merger.overflowed,
+      kept: merger.kept,
+      differs: -1,
+      nanoseconds: clock.laps,
+    };
+  }
+
+  /** Integer tensors: input 0's bytes, after every other input was seen to hold the same. */
+  private async copy(task: MergeTask, signal?: AbortSignal): Promise<MergeReceipt> {
+    if (task.program.op !== "copy") throw new TypeError("not a copy program");
+    const width = task.program.byteWidth;
+    const clock = new Stopwatch(this.now);
+    const plan = this.layout(task.inputs.map(() => width), 0);
+    let differs = -1;
+    for (let done = 0; done < task.count; done += plan.stride) {
+      signal?.throwIfAborted();
+      const count = Math.min(plan.stride, task.count - done);
+      clock.start();
+      await this.readStride(task.inputs, task.inputs.map(() => width), plan.inputs, task.first + done, count);
+      clock.lap("read");
+      for (let i = 1; i < plan.inputs.length && differs < 0; i++) {
+        if (this.kernel.exports.same_bytes(plan.inputs[0]!, plan.inputs[i]!, count * width) === 0) differs = i;
+      }
+      clock.lap("compute");
+      const wrote = this.io.write(task.output, (task.first + done) * width, this.kernel.u8(plan.inputs[0]!, count * width));
+      if (wrote) await wrote;
+      clock.lap("write");
+    }
+    const overflow = { count: 0, first: -1 };
+    return { kind: "merge", id: task.id, nonFinite: [], overflow, kept: [], differs, nanoseconds: clock.laps };
+  }
+
+  private async survey(task: SurveyTask, signal?: AbortSignal): Promise<SurveyReceipt> {
+    const clock = new Stopwatch(this.now);
+    const widths = task.dtypes.map(byteWidth);
+    const plan = this.layout(widths, 0, task.round.operands.length);
+    const run = new SurveyRun(this.kernel, task, plan.scratch);
+    const scans = task.dtypes.map((d: FloatDtype) => kernelsFor(this.kernel, d));
+    const nonFinite = new NonFiniteTally(widths.length);
+    for (let done = 0; done < task.count; done += plan.stride) {
+      signal?.throwIfAborted();
+      const count = Math.min(plan.stride, task.count - done);
+      clock.start();
+      await this.readStride(task.inputs, widths, plan.inputs, task.first + done, count);
+      clock.lap("read");
+      for (let t = 0; t < count; t += tileElements) {
+        const n = Math.min(tileElements, count - t);
+        const first = task.first + done + t;
+        const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
+        const flagged = scanTile(scans, pointers, first, n, nonFinite);
+        run.tile(pointers, first, n, flagged);
+      }
+      clock.lap("compute");
+    }
+    return { kind: "survey", id: task.id, nonFinite: nonFinite.list(), result: run.result(), nanoseconds: clock.laps };
+  }
+
+  private async readStride(inputs: readonly Location[], widths: readonly number[], pointers: readonly number[], first: number, count: number) {
+    for (let i = 0; i < inputs.length; i++) {
+      const width = widths[i]!;
+      const pending = this.io.read(inputs[i]!, first * width, this.kernel.u8(pointers[i]!, count * width));
+      if (pending) await pending;
+    }
+  }
+
+  /** Places strides and scratch in the worker's memory. Throws when not even one tile fits: the planner prevents it. */
+  private layout(widths: readonly number[], outWidth: number, operands = widths.length) {
+    const perElement = widths.reduce((a, b) => a + b, outWidth);
+    const lanes = Math.max(widths.length, operands);
+    const stride = strideFor(this.kernel.byteLength, lanes, perElement);
+    if (stride === 0) throw new RangeError(`worker memory of ${this.kernel.byteLength} bytes is too small for ${widths.length} inputs`);
+    let at = this.kernel.heapStart;
+    const take = (bytes: number) => {
+      const here = at;
+      at = (at + bytes + 63) & ~63;
+      return here;
+    };
+    const inputs = widths.map((w) => take(w * stride));
+    const output = take(outWidth * stride);
+    return { stride, inputs, output, scratch: { start: at, end: this.kernel.heapStart + this.kernel.byteLength, lanes } };
+  }
+}
+
+/** Looks for non-finite elements in a tile of every input; true if there is one. */
+function scanTile(scans: readonly LaneKernels[], pointers: readonly number[], first: number, count: number, tally: NonFiniteTally): boolean {
+  let flagged = false;
+  for (let i = 0; i < scans.length; i++) {
+    const bad = scans[i]!.nonfinite(pointers[i]!, count);
+    if (bad === 0) continue;
+    flagged = true;
+    tally.add(i, bad, first + scans[i]!.firstNonfinite(pointers[i]!, count));
+  }
+  return flagged;
+}
+
+class Stopwatch {
+  readonly laps = { read: 0, compute: 0, write: 0 };
+  private at = 0;
+  private readonly now: () => number;
+
+  constructor(now: () => number) {
+    this.now = now;
+  }
+
+  start(): void {
+    this.at = this.now();
+  }
+
+  lap(part: "read" | "compute" | "write"): void {
+    const t = this.now();
+    this.laps[part] += Math.round((t - this.at) * 1e6);
+    this.at = t;
+  }
+}

@@ -1,0 +1,116 @@
+// One slice of one survey round. Sums leave as one number per block of 4,096 elements, so that the coordinator can add them
+// in element order whatever the slices were; counts leave as integers.
+
+import type { Kernel } from "./kernel.ts";
+import { kernelsFor, type LaneKernels } from "./lanes.ts";
+import { applyKeep, Scratch } from "./operand.ts";
+import type { Operand, SurveyPart, SurveyTask } from "./program.ts";
+import { tileElements } from "./program.ts";
+import { maxBins } from "./run.ts";
+
+const tileBytes = tileElements * 4;
+
+export class SurveyRun {
+  private readonly kernel: Kernel;
+  private readonly task: SurveyTask;
+  private readonly lanes: readonly LaneKernels[];
+  private readonly tiles: number;
+  private readonly mask: number;
+  private readonly base: number;
+  private readonly bins: number;
+  private readonly zeros: number;
+  private readonly part: SurveyPart;
+  private block = 0;
+
+  constructor(kernel: Kernel, task: SurveyTask, region: { start: number; end: number }) {
+    this.kernel = kernel;
+    this.task = task;
+    this.lanes = task.dtypes.map((d) => kernelsFor(kernel, d));
+    const scratch = new Scratch(region);
+    const n = task.round.operands.length;
+    this.tiles = scratch.take(n * tileBytes);
+    this.base = scratch.take(tileBytes);
+    this.mask = scratch.take(tileElements);
+    this.zeros = scratch.take(tileBytes);
+    kernel.u8(this.zeros, tileBytes).fill(0);
+    this.bins = task.round.op === "histogram" ? scratch.take(n * maxBins * 4) : 0;
+    this.part = this.empty();
+  }
+
+  private empty(): SurveyPart {
+    const { round, count } = this.task;
+    const n = round.operands.length;
+    const blocks = Math.ceil(count / tileElements);
+    const sums = (k: number) => Array.from({ length: k }, () => new Float64Array(blocks));
+    const zeros = () => new Array<number>(n).fill(0);
+    switch (round.op) {
+      case "dots":
+        return { op: "dots", blocks: sums((n * (n + 1)) / 2) };
+      case "norms":
+        return { op: "norms", l1: sums(n), l2: sums(n), max: zeros(), nonzero: zeros() };
+      case "histogram":
+        new Uint8Array(this.kernel.memory.buffer, this.bins, n * maxBins * 4).fill(0);
+        return { op: "histogram", above: zeros(), nonzero: zeros(), bins: [] };
+      case "equals":
+        return { op: "equals", blocks: Array.from({ length: n }, () => new Uint32Array(blocks)) };
+      case "nth":
+        return { op: "nth", index: zeros() };
+    }
+  }
+
+  private prepare(operand: Operand, slot: number, inputs: readonly number[], first: number, count: number, flagged: boolean): number {
+    const e = this.kernel.exports;
+    const x = this.tiles + slot * tileBytes;
+    this.lanes[operand.input]!.decode(x, inputs[operand.input]!, count);
+    if (operand.base !== null) {
+      this.lanes[operand.base]!.decode(this.base, inputs[operand.base]!, count);
+      e.delta(x, x, this.base, count);
+    }
+    // One bad element must spoil one element of the result, not a norm and through it the whole tensor.
+    if (flagged) e.replace_nonfinite(x, this.zeros, count);
+    applyKeep(this.kernel, operand.keep, x, this.mask, first, count);
+    return x;
+  }
+
+  /** Takes in the next tile, elements [first, first + count) of the tensor. `flagged`: an input holds non-finite elements. */
+  tile(inputs: readonly number[], first: number, count: number, flagged: boolean): void {
+    const e = this.kernel.exports;
+    const { round } = this.task;
+    const part = this.part;
+    const x = round.operands.map((o, i) => this.prepare(o, i, inputs, first, count, flagged));
+    const b = this.block++;
+    if (part.op === "dots") {
+      let pair = 0;
+      for (let i = 0; i < x.length; i++) for (let j = i; j < x.length; j++) part.blocks[pair++]![b] = e.dot(x[i]!, x[j]!, count);
+      return;
+    }
+    for (let i = 0; i < x.length; i++) {
+      const at = x[i]!;
+      if (part.op === "norms") {
+        part.l1[i]![b] = e.l1(at, count);
+        part.l2[i]![b] = e.dot(at, at, count);
+        (part.max as number[])[i] = Math.max(part.max[i]!, e.max_abs(at, count));
+        (part.nonzero as number[])[i]! += e.nonzero(at, count);
+      } else if (part.op === "histogram" && round.op === "histogram") {
+        const { low, high, shift } = round.operands[i]!;
+        (part.above as number[])[i]! += e.histogram(this.bins + i * maxBins * 4, at, count, low, high, shift);
+        (part.nonzero as number[])[i]! += e.nonzero(at, count);
+      } else if (part.op === "equals" && round.op === "equals") {
+        part.blocks[i]![b] = e.equals(at, round.operands[i]!.key, count);
+      } else if (part.op === "nth" && round.op === "nth") {
+        (part.index as number[])[i] = first + e.nth_equal(at, round.operands[i]!.key, round.operands[i]!.nth, count);
+      }
+    }
+  }
+
+  /** The slice's part; typed arrays in it are copies that may be transferred. */
+  result(): SurveyPart {
+    const { round } = this.task;
+    if (this.part.op !== "histogram" || round.op !== "histogram") return this.part;
+    const bins = round.operands.map((o, i) => {
+      const used = ((o.high - 1 - o.low) >>> o.shift) + 1;
+      return new Uint32Array(this.kernel.memory.buffer, this.bins + i * maxBins * 4, used).slice();
+    });
+    return { ...this.part, bins };
+  }
+}

@@ -1,0 +1,129 @@
+// One tile of the normal form: decode, delta, keep, combine, add back, encode; and the slow path of a tile that holds
+// non-finite inputs or overflows on store.
+
+import type { Kernel } from "./kernel.ts";
+import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
+import { applyKeep, Scratch } from "./operand.ts";
+import type { MergeProgram, Policy } from "./program.ts";
+import { tileElements } from "./program.ts";
+
+const tileBytes = tileElements * 4;
+const byCode = { weighted: 0, unweighted: 0, count: 1 } as const;
+const zeroCode = { drop: 0, positive: 1, negative: 2 } as const;
+
+export class TileMerger {
+  readonly kept: number[];
+  readonly overflowed = { count: 0, first: -1 };
+  private readonly kernel: Kernel;
+  private readonly program: MergeProgram;
+  private readonly policy: Policy;
+  private readonly lanes: readonly LaneKernels[];
+  private readonly out: LaneKernels;
+  private readonly base: number;
+  private readonly votes: number;
+  private readonly acc: number;
+  private readonly spare: number;
+  private readonly mask: number;
+  private readonly factors: number;
+  private readonly weights: number;
+
+  /** `region` is scratch memory of the worker; the program's scalars must be numbers by now. */
+  constructor(kernel: Kernel, program: MergeProgram, policy: Policy, region: { start: number; end: number }) {
+    this.kernel = kernel;
+    this.program = program;
+    this.policy = policy;
+    this.lanes = program.inputs.map((d) => kernelsFor(kernel, d));
+    this.out = kernelsFor(kernel, program.out);
+    this.kept = program.terms.map(() => 0);
+    const scratch = new Scratch(region);
+    const terms = Math.max(1, program.terms.length);
+    this.base = program.base === null ? 0 : scratch.take(tileBytes);
+    this.votes = scratch.take(program.combine.op === "elect" ? terms * tileBytes : tileBytes);
+    this.acc = scratch.take(tileBytes);
+    this.spare = scratch.take(tileBytes);
+    this.mask = scratch.take(tileElements);
+    this.factors = scratch.take(terms * 4);
+    this.weights = scratch.take(terms * 4);
+    if (program.combine.op === "elect") {
+      // Votes carry w·s; an unweighted election votes with s and multiplies by w afterwards.
+      const weighted = program.combine.by === "weighted";
+      const f32 = new Float32Array(kernel.memory.buffer);
+      program.terms.forEach((term, i) => {
+        f32[this.factors / 4 + i] = weighted ? 1 : (term.weight as number);
+        f32[this.weights / 4 + i] = term.weight as number;
+      });
+    }
+  }
+
+  /** Merges `count` elements starting at element `first` of the tensor, from raw `inputs` to raw `out`. */
+  tile(inputs: readonly number[], out: number, first: number, count: number, nonFinite: boolean): void {
+    this.compute(inputs, first, count, nonFinite, true);
+    this.out.encode(out, this.acc, count);
+  }
+
+  /** Leaves the merged tile as f32 in `acc`. */
+  private compute(inputs: readonly number[], first: number, count: number, nonFinite: boolean, tally: boolean): void {
+    const { program } = this;
+    const e = this.kernel.exports;
+    const replace = nonFinite && this.policy.nonFinite === "base" && program.base !== null;
+    if (program.base !== null) this.lanes[program.base]!.decode(this.base, inputs[program.base]!, count);
+    const elect = program.combine.op === "elect" ? program.combine : null;
+    program.terms.forEach((term, i) => {
+      const x = elect ? this.votes + i * tileBytes : this.votes;
+      this.lanes[term.input]!.decode(x, inputs[term.input]!, count);
+      if (replace) e.replace_nonfinite(x, this.base, count);
+      if (program.base !== null) e.delta(x, x, this.base, count);
+      const kept = applyKeep(this.kernel, term.keep, x, this.mask, first, count);
+      if (tally) this.kept[i]! += kept;
+      const weight = term.weight as number;
+      const scale = term.scale as number;
+      if (elect) e.scale(x, x, elect.by === "weighted" ? weight * scale : scale, count);
+      else if (i === 0) e.scale(this.acc, x, weight * scale, count);
+      else e.axpy(this.acc, x, weight * scale, count);
+    });
+    if (program.terms.length === 0) this.kernel.u8(this.acc, count * 4).fill(0);
+    if (elect && program.terms.length > 0) {
+      e.elect(this.acc, this.votes, this.factors, this.weights, program.terms.length, tileElements, count, byCode[elect.by], zeroCode[elect.zero], elect.divide ? 1 : 0);
+    }
+    const lambda = program.lambda as number;
+    if (program.base !== null) e.finish(this.acc, this.base, this.acc, lambda, count);
+    else if (lambda !== 1) e.scale(this.acc, this.acc, lambda, count);
+    if (replace) this.restoreBase(count);
+  }
+
+  /** Under `--non-finite base`, a base element that is itself non-finite stays as it is. */
+  private restoreBase(count: number): void {
+    const base = new Float32Array(this.kernel.memory.buffer, this.base, count);
+    const acc = new Float32Array(this.kernel.memory.buffer, this.acc, count);
+    for (let i = 0; i < count; i++) if (!Number.isFinite(base[i]!)) acc[i] = base[i]!;
+  }
+
+  /**
+   * Called when the encoded tile holds non-finite values. Those with a non-finite input at the same place are its heirs; the
+   * others overflowed: they are counted and, under `saturate`, become the largest finite value of their sign.
+   */
+  overflow(inputs: readonly number[], out: number, first: number, count: number): void {
+    const raw = new Float32Array(this.kernel.memory.buffer, this.spare, count);
+    const heir = new Uint8Array(count);
+    inputs.forEach((pointer, i) => {
+      this.lanes[i]!.decode(this.spare, pointer, count);
+      for (let k = 0; k < count; k++) if (!Number.isFinite(raw[k]!)) heir[k] = 1;
+    });
+    this.compute(inputs, first, count, heir.includes(1), false);
+    this.out.encode(out, this.acc, count);
+    this.out.decode(this.spare, out, count);
+    const acc = new Float32Array(this.kernel.memory.buffer, this.acc, count);
+    const limit = maxFinite[this.program.out];
+    let saturated = false;
+    for (let k = 0; k < count; k++) {
+      if (Number.isFinite(raw[k]!) || heir[k]) continue;
+      this.overflowed.count++;
+      if (this.overflowed.first < 0) this.overflowed.first = first + k;
+      if (this.policy.overflow === "saturate" && !Number.isNaN(acc[k]!)) {
+        acc[k] = acc[k]! < 0 ? -limit : limit;
+        saturated = true;
+      }
+    }
+    if (saturated) this.out.encode(out, this.acc, count);
+  }
+}

@@ -1,0 +1,178 @@
+// The task-vector family: out = base + λ · combine( w_i · s_i · keep_i( x_i − base ) ). Task arithmetic, TIES, DARE-linear
+// and DARE-TIES differ only in how they keep and combine; each has a file that says so and calls `compileDelta`.
+
+import { fail, quote } from "../errors.ts";
+import { maskKey, maskRescale, maskThreshold } from "../kernel/mask.ts";
+import type { Combine, Keep, Operand, Scalar, Survey, Term, ThresholdOperand } from "../kernel/program.ts";
+import type { Compiled, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
+import { choiceOf, densityOf, flagOf, numberOf, weightSum, weightsOf } from "./weights.ts";
+
+/** What multiplies the survivors of a delta (methods.md §6). */
+export const rescales = ["exact", "l1", "l2", "linf", "q", "none"] as const;
+export type Rescale = (typeof rescales)[number];
+
+export interface DeltaStyle {
+  readonly sparsify: "none" | "random" | "magnitude";
+  readonly elect: boolean;
+  /** Defaults of the recipe's parameters. */
+  readonly normalize: boolean;
+  /** What `rescale: true` means, and whether it is the default. */
+  readonly rescale: Rescale;
+  readonly density: number | undefined;
+  /** Weight of each model when the recipe gives none to any: 1/N or 1. */
+  readonly weight: "mean" | "one";
+}
+
+interface Part {
+  readonly input: MethodInput;
+  readonly weight: number;
+  readonly keep: Keep;
+  readonly rescale: Rescale;
+  readonly fixedScale: number;
+}
+
+export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled {
+  const base = tensor.inputs.find((i) => i.isBase);
+  if (!base) {
+    fail("tensor-missing", `Cannot merge ${quote(tensor.name)}: the base model does not have it, so there is no delta`, {
+      hint: "Use a base_model that has this tensor, or leave the tensor out of the fine-tuned models.",
+    });
+  }
+  const others = tensor.inputs.filter((i) => !i.isBase);
+  const weights = weightsOf(tensor, others, style.weight === "mean" ? 1 / Math.max(1, tensor.models) : 1);
+  const normalize = flagOf(tensor, "normalize", style.normalize);
+  const lambda = numberOf(tensor, "lambda", 1);
+  const rescale = rescaleOf(tensor, style);
+  const combine = style.elect ? electionOf(tensor, normalize) : ({ op: "sum" } as const);
+  const divisor = normalize && combine.op === "sum" && others.length > 0 ? weightSum(tensor, weights) : 1;
+
+  const surveys: Survey[] = [];
+  const notes: string[] = [];
+  const inputs = tensor.inputs.map((i) => i.dtype);
+  const parts = others.map((input, k) => partOf(tensor, style, input, weights[k]!, rescale));
+
+  // A magnitude trim needs the key of its k-th largest delta: one operand per model that trims.
+  const trims = parts.map((p) => trimOf(tensor, style, p, base.input));
+  const operands = trims.filter((t): t is ThresholdOperand => t !== null);
+  if (operands.length > 0) surveys.push({ op: "threshold", inputs, operands });
+  let trimmed = 0;
+  const keeps = parts.map((p, k): Keep => {
+    if (!trims[k]) return p.keep;
+    const magnitude = { above: { from: `above.${trimmed}` }, equalBefore: { from: `equalBefore.${trimmed}` } };
+    trimmed++;
+    return { ...p.keep, magnitude };
+  });
+
+  // Norm-matching rescales compare the delta with what survives of it.
+  const matched: { term: number; norm: "l1" | "l2" | "linf" }[] = [];
+  const scales = parts.map((p, k): Scalar => {
+    const survivesWhole = keeps[k]!.random === undefined && keeps[k]!.magnitude === undefined;
+    if (p.rescale === "l1" || p.rescale === "l2" || p.rescale === "linf") {
+      if (survivesWhole) return 1;
+      matched.push({ term: k, norm: p.rescale });
+      return { from: `scale.${matched.length - 1}` };
+    }
+    return survivesWhole && p.rescale === "exact" ? 1 : p.fixedScale;
+  });
+  if (matched.length > 0) {
+    const pairs = matched.flatMap(({ term }): Operand[] => {
+      const input = parts[term]!.input.input;
+      return [
+        { input, base: base.input, keep: {} },
+        { input, base: base.input, keep: keeps[term]! },
+      ];
+    });
+    surveys.push({ op: "norms", inputs, operands: pairs });
+  }
+  if (style.sparsify !== "none" && parts.length > 0 && parts.every((p, k) => !keeps[k]!.random && !keeps[k]!.magnitude && p.fixedScale === 1)) {
+    notes.push("every density is 1, so nothing is dropped or trimmed");
+  }
+
+  const terms = parts.map((p, k): Term => ({ input: p.input.input, weight: p.weight, scale: scales[k]!, keep: keeps[k]! }));
+  return {
+    surveys,
+    program: { op: "merge", inputs, out: tensor.out, base: base.input, terms, combine, lambda: lambda / divisor },
+    solve: { norms: matched.map((m) => m.norm), guard: tensor.mergekit ? 1e-7 : 0 },
+    notes,
+  };
+}
+
+/** Scalars of the family: trim thresholds and norm-matching scales. */
+export function solveDelta(solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): Record<string, number> {
+  const scalars: Record<string, number> = {};
+  const guard = solve.guard as number;
+  for (const r of results) {
+    if (r.op === "threshold") {
+      r.thresholds.forEach((t, i) => {
+        scalars[`above.${i}`] = t.key;
+        scalars[`equalBefore.${i}`] = t.equalBefore;
+      });
+    } else if (r.op === "norms") {
+      (solve.norms as ("l1" | "l2" | "linf")[]).forEach((norm, i) => {
+        const value = (n: { l1: number; l2: number; max: number }) => (norm === "l1" ? n.l1 : norm === "l2" ? Math.sqrt(n.l2) : n.max);
+        const whole = value(r.norms[2 * i]!);
+        const kept = value(r.norms[2 * i + 1]!);
+        scalars[`scale.${i}`] = kept > guard ? whole / kept : 1;
+      });
+    }
+  }
+  return scalars;
+}
+
+function rescaleOf(tensor: MethodTensor, style: DeltaStyle): Rescale {
+  const value = tensor.parameters.rescale;
+  // mergekit's only reachable rule is the l1 match, whatever the sparsifier.
+  const meant: Rescale = tensor.mergekit || style.sparsify === "magnitude" ? "l1" : "exact";
+  if (value === undefined || value === null) return style.rescale === "none" ? "none" : meant;
+  if (value === true || value === "true") return meant;
+  if (value === false || value === "false") return "none";
+  const rule = choiceOf(tensor, "rescale", rescales, "none");
+  if (style.sparsify === "magnitude" && (rule === "exact" || rule === "q")) {
+    fail("recipe-parameter", `Cannot use rescale ${rule} for ${quote(tensor.name)}: 1/density is not unbiased after a magnitude trim`, {
+      hint: "Use l1, l2, linf or none.",
+    });
+  }
+  return rule;
+}
+
+function electionOf(tensor: MethodTensor, normalize: boolean): Combine {
+  const by = choiceOf(tensor, "elect", ["weighted", "unweighted", "count"] as const, "weighted");
+  const zero = choiceOf(tensor, "zero", ["drop", "positive"] as const, tensor.mergekit ? "positive" : "drop");
+  // `combine: mean` divides by the agreeing Σw; with equal weights that is the disjoint mean of the TIES paper.
+  const combine = choiceOf(tensor, "combine", ["sum", "mean"] as const, normalize ? "mean" : "sum");
+  return { op: "elect", by, zero, divide: combine === "mean" };
+}
+
+function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, weight: number, rescale: Rescale): Part {
+  if (style.sparsify !== "random") return { input, weight, keep: {}, rescale, fixedScale: 1 };
+  const density = densityOf(tensor, input, tensor.mergekit ? 1 : style.density);
+  const threshold = maskThreshold(1 - density);
+  if (threshold === 0) return { input, weight, keep: {}, rescale, fixedScale: 1 };
+  const key = maskKey(tensor.seed, input.modelIndex, tensor.name);
+  const keep: Keep = { random: { key, threshold } };
+  if (rescale === "q") {
+    const q = input.parameters.q ?? tensor.parameters.q;
+    if (typeof q !== "number" || !(q > 0) || !Number.isFinite(q)) {
+      fail("recipe-parameter", `Cannot rescale ${quote(tensor.name)} by 1/q: q is ${String(q)}, it must be above 0 (between the density and 1)`);
+    }
+    return { input, weight, keep, rescale, fixedScale: 1 / q };
+  }
+  return { input, weight, keep, rescale, fixedScale: rescale === "exact" ? maskRescale(threshold) : 1 };
+}
+
+function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: number): ThresholdOperand | null {
+  const shared = { input: part.input.input, base, keep: part.keep };
+  const rounding = tensor.mergekit ? "floor" : "nearest";
+  const ties = choiceOf(tensor, "ties", ["include", "exact"] as const, tensor.mergekit ? "exact" : "include");
+  if (style.sparsify === "magnitude") {
+    const density = densityOf(tensor, part.input, style.density);
+    return density === 1 ? null : { ...shared, density, of: "elements", rounding, ties };
+  }
+  const trim = tensor.parameters.trim;
+  if (style.sparsify === "none" || !style.elect || trim === undefined || trim === null || trim === 1) return null;
+  if (typeof trim !== "number" || !(trim > 0 && trim <= 1)) {
+    fail("recipe-parameter", `Cannot trim ${quote(tensor.name)} to ${String(trim)}: trim is the fraction kept, in (0, 1]`);
+  }
+  const of = choiceOf(tensor, "trim_basis", ["survivors", "all"] as const, "survivors");
+  return { ...shared, density: trim, of: of === "survivors" ? "nonzero" : "elements", rounding, ties };
+}

@@ -1,0 +1,39 @@
+// The table of methods. A new one is a file beside this and a line here.
+
+import type { Catalogue, MethodSpec } from "../recipe/catalogue.ts";
+import { dareLinear } from "./dare-linear.ts";
+import { dareTies } from "./dare-ties.ts";
+import { linear } from "./linear.ts";
+import type { Method } from "./method.ts";
+import { planned } from "./planned.ts";
+import { slerp } from "./slerp.ts";
+import { taskArithmetic } from "./task-arithmetic.ts";
+import { ties } from "./ties.ts";
+
+const table: readonly Method[] = [linear, slerp, taskArithmetic, ties, dareLinear, dareTies];
+
+export const methods: ReadonlyMap<string, Method> = new Map(table.map((m) => [m.name, m]));
+
+/**
+ * What the recipe layer is told. mergekit takes a density of 0 or above 1 and a t beyond the arc; `--compat mergekit` takes them
+ * too, and then a DARE method without a density drops nothing.
+ */
+export function catalogue(mergekit: boolean): Catalogue {
+  const all: MethodSpec[] = [...table, ...planned];
+  return new Map(all.map((m) => [m.name, mergekit ? asMergekit(m) : m]));
+}
+
+function asMergekit(method: MethodSpec): MethodSpec {
+  const parameters = method.parameters.map((p) => {
+    if (p.name === "density") {
+      const { min: _min, max: _max, exclusiveMin: _exclusive, ...rest } = p;
+      return { ...rest, default: p.default ?? 1 };
+    }
+    if (p.name === "t") {
+      const { min: _min, max: _max, ...rest } = p;
+      return rest;
+    }
+    return p;
+  });
+  return { ...method, parameters };
+}

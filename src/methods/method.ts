@@ -1,0 +1,73 @@
+// What a merge method is: its parameters, the surveys it needs, and the program it emits. Everything else (reading, masks,
+// slices, workers, nodes) is the same for all of them.
+
+import type { FloatDtype } from "../tensor/dtype.ts";
+import type { MergeProgram, Survey } from "../kernel/program.ts";
+import type { MethodSpec } from "../recipe/catalogue.ts";
+
+/** One input of one output tensor, in the recipe's order. */
+export interface MethodInput {
+  /** Index into the task's inputs. */
+  readonly input: number;
+  readonly dtype: FloatDtype;
+  /** For messages. */
+  readonly model: string;
+  readonly isBase: boolean;
+  /** Counts the recipe's non-base models from 0, whether or not they hold this tensor; −1 for the base. */
+  readonly modelIndex: number;
+  /** The recipe's parameters for this input, resolved for this tensor. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+/** What a method compiles: one output tensor. */
+export interface MethodTensor {
+  /** Output name: what the random masks are keyed with. */
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly count: number;
+  /** Holders of the tensor. Models that lack it are left out. */
+  readonly inputs: readonly MethodInput[];
+  readonly out: FloatDtype;
+  readonly parameters: Readonly<Record<string, unknown>>;
+  /** Decimal digits. */
+  readonly seed: string;
+  /** Follow mergekit 0.1.5 where it differs from the papers. */
+  readonly mergekit: boolean;
+  /** Non-base models of the recipe, holders or not. */
+  readonly models: number;
+}
+
+export interface Compiled {
+  /** In the order they must run: a later one may use scalars that `solve` made of earlier ones. */
+  readonly surveys: readonly Survey[];
+  readonly program: MergeProgram;
+  /** JSON that `solve` is given back. */
+  readonly solve: Readonly<Record<string, unknown>>;
+  /** What to tell the user once, e.g. that a parameter has no effect. */
+  readonly notes: readonly string[];
+}
+
+/** The outcome of a survey. */
+export type SurveyResult =
+  | { readonly op: "dots"; /** Upper triangle, row by row. */ readonly dots: readonly number[] }
+  | { readonly op: "norms"; readonly norms: readonly { readonly l1: number; readonly l2: number; readonly max: number; readonly nonzero: number }[] }
+  | { readonly op: "threshold"; readonly thresholds: readonly Threshold[] };
+
+/** The k-th largest magnitude of an operand. */
+export interface Threshold {
+  /** Its bits, as a MagnitudeKeep takes them. */
+  readonly key: number;
+  readonly equalBefore: number;
+  /** Elements kept by that rule. */
+  readonly kept: number;
+}
+
+export interface Method extends MethodSpec {
+  readonly paper: string;
+  compile(tensor: MethodTensor): Compiled;
+  /** Turns survey results into the scalars that the program names. Given the surveys that are in, which may be the first few. */
+  solve?(solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): Record<string, number>;
+}
+
+/** Σ w and what to divide by: below 1e-8 mergekit silently divides by 1; Braid refuses. */
+export const smallestWeightSum = 1e-8;

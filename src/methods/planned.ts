@@ -1,0 +1,62 @@
+// Methods of mergekit that Braid knows by name and parameters but does not carry out yet: their recipes parse, and the refusal
+// says what is missing instead of "unknown method".
+
+import type { MethodSpec, ParameterSpec } from "../recipe/catalogue.ts";
+import { densityParameter, int8Parameter, lambdaParameter, normalizeParameter, rescaleParameter, slerpParameter, weightParameter } from "./parameters.ts";
+
+const many = Number.POSITIVE_INFINITY;
+
+function number(name: string, per: "model" | "tensor", fallback: number | null, describe: string): ParameterSpec {
+  return { name, kind: "number", per, default: fallback, describe };
+}
+
+function flag(name: string, fallback: boolean, describe: string): ParameterSpec {
+  return { name, kind: "boolean", per: "tensor", default: fallback, describe };
+}
+
+const deltas = (normalize: boolean, rescale: boolean): ParameterSpec[] => [
+  weightParameter,
+  densityParameter(1),
+  normalizeParameter(normalize),
+  lambdaParameter,
+  rescaleParameter(rescale),
+  int8Parameter,
+];
+const gamma = number("gamma", "model", 0.01, "Fraction of the largest deltas that is removed.");
+const epsilon = number("epsilon", "model", 0.15, "Half the window of keep probabilities around the density.");
+
+function spec(name: string, title: string, base: MethodSpec["base"], baseIsInput: boolean, minModels: number, maxModels: number, parameters: readonly ParameterSpec[]): MethodSpec {
+  return { name, title, base, baseIsInput, minModels, maxModels, parameters, implemented: false };
+}
+
+export const planned: readonly MethodSpec[] = [
+  spec("nuslerp", "NuSLERP", "optional", false, 2, 2, [
+    { ...weightParameter, required: true },
+    flag("nuslerp_row_wise", false, "Interpolate row by row."),
+    flag("nuslerp_flatten", true, "Take each tensor as one vector."),
+  ]),
+  spec("multislerp", "Multi-SLERP", "optional", false, 2, many, [
+    { ...weightParameter, required: true },
+    flag("normalize_weights", true, "Divide the weights by their sum."),
+    number("eps", "tensor", 1e-8, "What counts as zero."),
+  ]),
+  spec("karcher", "Karcher mean", "none", true, 2, many, [
+    number("max_iter", "tensor", 10, "Most iterations."),
+    number("tol", "tensor", 1e-5, "Stop below this step."),
+  ]),
+  spec("breadcrumbs", "Model Breadcrumbs", "required", false, 1, many, [...deltas(false, false), gamma]),
+  spec("breadcrumbs_ties", "Model Breadcrumbs, TIES", "required", false, 1, many, [...deltas(false, false), gamma]),
+  spec("della", "DELLA", "required", false, 1, many, [...deltas(true, true), epsilon]),
+  spec("della_linear", "DELLA, linear", "required", false, 1, many, [...deltas(false, true), epsilon]),
+  spec("model_stock", "Model Stock", "required", false, 2, many, [flag("filter_wise", false, "One ratio per row.")]),
+  spec("nearswap", "Near-swap", "required", true, 2, 2, [{ ...slerpParameter, describe: "How near two values must be to be swapped." }]),
+  spec("arcee_fusion", "Arcee Fusion", "required", true, 2, 2, []),
+  spec("sce", "SCE", "required", false, 1, many, [flag("int8_mask", false, "Accepted for mergekit's sake."), number("select_topk", "tensor", 1, "Fraction of the positions with the largest variance.")]),
+  spec("ram", "RAM", "required", false, 1, many, [number("epsilon", "tensor", 1e-5, "What counts as changed.")]),
+  spec("ramplus_tl", "RAM+", "required", false, 1, many, [
+    number("r", "tensor", 0.1, "Boost of what one model alone changed."),
+    number("alpha", "tensor", 0.2, "Cap of the boost."),
+    number("epsilon", "tensor", 1e-5, "What counts as changed."),
+  ]),
+  spec("passthrough", "Passthrough", "none", true, 1, 1, [number("scale", "model", null, "Multiplies the tensor.")]),
+];

@@ -1,0 +1,255 @@
+// recipe + headers → plan. Pure: everything that can be known before a tensor byte is read is decided, checked and written down
+// here.
+
+import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
+import type { MergeTask, Policy, Survey } from "../kernel/program.ts";
+import type { Compiled, Method, MethodInput } from "../methods/method.ts";
+import type { TensorAssignment } from "../recipe/assign.ts";
+import type { ParsedRecipe } from "../recipe/recipe.ts";
+import type { Checkpoint, TensorInfo } from "../tensor/checkpoint.ts";
+import { byteWidth, type Dtype, type FloatDtype, isFloat, promote, torchNames } from "../tensor/dtype.ts";
+import { layoutShards } from "../tensor/shards.ts";
+import { planMemory } from "./memory.ts";
+import type { Plan, PlanFile, PlanTensor } from "./plan.ts";
+
+export interface BuildOptions {
+  readonly seed: string;
+  readonly mergekit: boolean;
+  readonly policy: Policy;
+  readonly shardBytes: number;
+  readonly workers: number;
+  readonly memoryBytes: number;
+  readonly sliceElements: number | null;
+  readonly allowMissing: boolean;
+  readonly kernelSha256: string;
+  /** Goes into `__metadata__` of every output file. */
+  readonly recipeSha256: string;
+}
+
+export interface Built {
+  readonly plan: Plan;
+  readonly warnings: readonly Diagnostic[];
+}
+
+/** Errors shown at once; a wrong base repeats the same one for every tensor. */
+const maxErrors = 20;
+
+/** @throws BraidError with every tensor that cannot be merged. */
+export function buildPlan(recipe: ParsedRecipe, assignments: readonly TensorAssignment[], checkpoints: readonly Checkpoint[], method: Method, options: BuildOptions): Built {
+  const errors: Diagnostic[] = [];
+  const warnings = new Map<string, Diagnostic>();
+  const warn = (message: string, hint?: string) => warnings.set(message, { kind: "recipe-parameter", message, ...(hint ? { hint } : {}) });
+  if (options.policy.nonFinite === "base" && recipe.base === null) {
+    fail("usage", "Cannot replace non-finite elements by the base's: the recipe has no base_model", { hint: "Use --non-finite error or keep." });
+  }
+
+  const firstFile: number[] = [];
+  const inputFiles: PlanFile[] = [];
+  for (const c of checkpoints) {
+    firstFile.push(inputFiles.length);
+    for (const f of c.files) inputFiles.push({ location: f.location, byteLength: f.byteLength, headerSha256: f.headerSha256 });
+  }
+
+  const drafts: Draft[] = [];
+  for (const assignment of assignments) {
+    try {
+      drafts.push(draft(recipe, assignment, checkpoints, firstFile, method, options, warn));
+    } catch (e) {
+      if (!isBraidError(e)) throw e;
+      errors.push(...e.diagnostics);
+    }
+  }
+  if (errors.length > 0) throw new BraidError(merged(errors));
+  if (drafts.length === 0) fail("tensor-missing", "Cannot merge: the models have no tensor in common that the recipe asks for");
+
+  const metadata = new Map([["braid_recipe_sha256", options.recipeSha256]]);
+  const files = layoutShards(drafts, { shardBytes: options.shardBytes, metadata });
+  const place = new Map(files.flatMap((f, file) => [...f.tensors].map(([name, range]) => [name, { file, start: range.start }] as const)));
+  const tensors = drafts.map(({ name, dtype, shape, count, inputs, compiled, program }): PlanTensor => ({
+    name,
+    dtype,
+    shape,
+    count,
+    inputs,
+    output: place.get(name)!,
+    surveys: compiled?.surveys ?? [],
+    program,
+    solve: compiled?.solve ?? {},
+  }));
+  const parameters = tensors.reduce((sum, t) => sum + t.count, 0);
+  const readWidth = (t: PlanTensor) => t.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
+  const memory = planMemory(
+    {
+      inputs: Math.max(...tensors.map((t) => Math.max(t.inputs.length, ...t.surveys.map((s) => s.operands.length)))),
+      bytesPerElement: Math.max(...tensors.map((t) => readWidth(t) + byteWidth(t.dtype))),
+      surveyOperands: Math.max(...tensors.map((t) => Math.max(0, ...t.surveys.map((s) => s.operands.length)))),
+      parameters,
+      headerBytes: checkpoints.length * files.reduce((sum, f) => sum + f.header.length, 0),
+    },
+    options.workers,
+    options.memoryBytes,
+    options.sliceElements,
+  );
+  const plan: Plan = {
+    format: "braid-plan-1",
+    method: method.name,
+    seed: options.seed,
+    kernelSha256: options.kernelSha256,
+    inputs: checkpoints.map((c, i) => ({ reference: c.reference, folder: c.folder, files: inputFiles.slice(firstFile[i]!, firstFile[i]! + c.files.length) })),
+    inputFiles,
+    outputs: files.map((f) => ({ name: f.name, byteLength: f.byteLength, header: base64(f.header) })),
+    tensors,
+    policy: options.policy,
+    parameters,
+    bytesRead: tensors.reduce((sum, t) => sum + t.count * readWidth(t) * (1 + t.surveys.reduce((n, s) => n + roundsOf(s), 0)), 0),
+    bytesWritten: tensors.reduce((sum, t) => sum + t.count * byteWidth(t.dtype), 0),
+    memory,
+  };
+  return { plan, warnings: [...warnings.values()] };
+}
+
+/** Passes over the data that a survey takes. */
+function roundsOf(survey: Survey): number {
+  if (survey.op !== "threshold") return 1;
+  return survey.operands.some((o) => o.ties === "exact") ? 3 : 2;
+}
+
+interface Draft {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly count: number;
+  readonly inputs: PlanTensor["inputs"];
+  readonly compiled: Compiled | null;
+  readonly program: MergeTask["program"];
+}
+
+interface Found {
+  readonly model: number;
+  readonly info: TensorInfo;
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+function draft(
+  recipe: ParsedRecipe,
+  assignment: TensorAssignment,
+  checkpoints: readonly Checkpoint[],
+  firstFile: readonly number[],
+  method: Method,
+  options: BuildOptions,
+  warn: (message: string, hint?: string) => void,
+): Draft {
+  const { name } = assignment;
+  const found: Found[] = [];
+  for (const input of assignment.inputs) {
+    const checkpoint = checkpoints[input.model]!;
+    const info = lookUp(checkpoint, input.tensor);
+    if (info) {
+      found.push({ model: input.model, info, parameters: input.parameters });
+      continue;
+    }
+    // mergekit's architecture tables call biases optional; without tables the name says it.
+    if (!options.allowMissing && !input.tensor.endsWith(".bias")) {
+      fail("tensor-missing", `Cannot merge ${quote(name)}: model ${quote(checkpoint.reference)} has no tensor ${quote(input.tensor)}`, {
+        hint: "Are these models of one architecture? --allow-missing merges each tensor from the models that have it.",
+      });
+    }
+    warn(`${quote(checkpoint.reference)} has no ${quote(input.tensor)}: it is merged from the other models`);
+  }
+  const first = found[0];
+  if (!first) fail("tensor-missing", `Cannot merge ${quote(name)}: no model has it`);
+  checkShapes(name, found, checkpoints);
+  const { shape, count } = first.info;
+  const inputs = found.map(({ model, info }) => ({ file: firstFile[model]! + info.file, start: info.start, dtype: info.dtype, model, tensor: info.name }));
+
+  if (found.every((f) => !isFloat(f.info.dtype)) && isWholeNumbers(first.info.dtype)) {
+    const odd = found.find((f) => f.info.dtype !== first.info.dtype);
+    if (odd) fail("dtype-unsupported", `Cannot copy ${quote(name)}: it is ${first.info.dtype} in ${quote(checkpoints[first.model]!.reference)} and ${odd.info.dtype} in ${quote(checkpoints[odd.model]!.reference)}`);
+    return { name, dtype: first.info.dtype, shape, count, inputs, compiled: null, program: { op: "copy", byteWidth: byteWidth(first.info.dtype) } };
+  }
+  const out = outputDtype(recipe, name, found, checkpoints);
+  const nonBase = recipe.models.map((_, i) => i).filter((i) => i !== assignment.base);
+  const methodInputs = found.map(
+    (f, input): MethodInput => ({
+      input,
+      dtype: f.info.dtype as FloatDtype,
+      model: checkpoints[f.model]!.reference,
+      isBase: f.model === assignment.base,
+      modelIndex: nonBase.indexOf(f.model),
+      parameters: f.parameters,
+    }),
+  );
+  const compiled = method.compile({
+    name,
+    shape,
+    count,
+    inputs: methodInputs,
+    out,
+    parameters: assignment.shared,
+    seed: options.seed,
+    mergekit: options.mergekit,
+    models: assignment.inputs.filter((i) => i.model !== assignment.base).length,
+  });
+  for (const note of compiled.notes) warn(`${method.name}: ${note}`);
+  return { name, dtype: out, shape, count, inputs, compiled, program: compiled.program };
+}
+
+/** The tensor of that name; a head that is tied to the embeddings is read from them. */
+function lookUp(checkpoint: Checkpoint, name: string): TensorInfo | undefined {
+  const own = checkpoint.tensors.get(name);
+  if (own || !checkpoint.tied || !name.endsWith("lm_head.weight")) return own;
+  for (const [other, info] of checkpoint.tensors) if (/(^|\.)(embed_tokens|wte|word_embeddings)\.weight$/.test(other)) return info;
+  return undefined;
+}
+
+function isWholeNumbers(dtype: Dtype): boolean {
+  return /^(BOOL|[UI](8|16|32|64))$/.test(dtype);
+}
+
+function outputDtype(recipe: ParsedRecipe, name: string, found: readonly Found[], checkpoints: readonly Checkpoint[]): FloatDtype {
+  for (const f of found) {
+    if (isFloat(f.info.dtype)) continue;
+    fail("dtype-unsupported", `Cannot merge ${quote(name)} of ${quote(checkpoints[f.model]!.reference)}: its dtype is ${f.info.dtype}, Braid merges F32, BF16 and F16`);
+  }
+  const asked = recipe.outDtype ?? recipe.dtype;
+  if (asked === undefined || asked === null) return found.map((f) => f.info.dtype as FloatDtype).reduce(promote);
+  const dtype = (Object.keys(torchNames) as (keyof typeof torchNames)[]).find((d) => torchNames[d] === asked);
+  if (dtype === undefined || !isFloat(dtype as Dtype)) {
+    fail("dtype-unsupported", `Cannot write ${quote(String(asked))}: the output dtype is one of float32, bfloat16, float16`);
+  }
+  return dtype as FloatDtype;
+}
+
+function checkShapes(name: string, found: readonly Found[], checkpoints: readonly Checkpoint[]): void {
+  const first = found[0]!;
+  for (const f of found) {
+    const same = f.info.shape.length === first.info.shape.length && f.info.shape.every((d, i) => d === first.info.shape[i]);
+    if (same) continue;
+    const [a, b] = [first, f].map((x) => `[${x.info.shape.join(", ")}] in ${quote(checkpoints[x.model]!.reference)}`);
+    const rest = f.info.shape.length === first.info.shape.length && f.info.shape.slice(1).every((d, i) => d === first.info.shape[i + 1]);
+    if (rest && /(embed|wte|lm_head|output)/.test(name)) {
+      fail("vocabulary-mismatch", `Cannot merge ${quote(name)}: vocabulary sizes differ, ${first.info.shape[0]} and ${f.info.shape[0]} (${a}, ${b})`, {
+        hint: "The models use different tokenizers or padding. Resize their embeddings to one vocabulary first (resize_token_embeddings in transformers).",
+      });
+    }
+    fail("shape-mismatch", `Cannot merge ${quote(name)}: its shape is ${a} and ${b}`, { hint: "Only models of one architecture and size can be merged." });
+  }
+}
+
+/** One line for each distinct cause: the same message about other tensors is counted, not repeated. */
+function merged(errors: readonly Diagnostic[]): Diagnostic[] {
+  const groups = new Map<string, { first: Diagnostic; more: number }>();
+  for (const e of errors) {
+    const key = `${e.kind} ${e.message.replace(/"[^"]*"/, "…").replace(/\[[^\]]*\]/g, "[]").replace(/"model\.[^"]*"/g, "…")}`;
+    const group = groups.get(key);
+    if (group) group.more++;
+    else groups.set(key, { first: e, more: 0 });
+  }
+  return [...groups.values()].slice(0, maxErrors).map(({ first, more }) => (more === 0 ? first : { ...first, message: `${first.message} (and ${more} more tensors)` }));
+}
+
+function base64(bytes: Uint8Array): string {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
+  return btoa(text);
+}

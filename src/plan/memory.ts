@@ -1,0 +1,57 @@
+// Memory is planned before it is used: strides are cut so that the peak stays below the limit, and a plan that cannot fit is
+// refused with the least limit that would do.
+
+import { fail } from "../errors.ts";
+import { maxStrideElements, workerBytesFor } from "../kernel/run.ts";
+import { tileElements } from "../kernel/program.ts";
+import type { PlanMemory } from "./plan.ts";
+
+const MiB = 1024 * 1024;
+/** Bun or Deno with the program loaded, and what a worker thread of theirs adds; the larger of the two, measured by bench/. */
+export const runtimeBytes = 112 * MiB;
+export const runtimeBytesPerWorker = 24 * MiB;
+/** Elements of a slice: 4 Mi are 8 MiB of bf16 for each stream, some 10 ms of work. */
+export const defaultSliceElements = 4 * 1024 * 1024;
+/** Surveys of a coordinator: tensors open at a time, each with a histogram in f64 per operand and one part in flight. */
+const openTensors = 8;
+const histogramBytes = 65_536 * (8 + 4);
+
+export interface Shapes {
+  /** The most inputs of any task, and the most bytes per element over its inputs and output. */
+  readonly inputs: number;
+  readonly bytesPerElement: number;
+  readonly surveyOperands: number;
+  readonly parameters: number;
+  readonly headerBytes: number;
+}
+
+export function planMemory(shapes: Shapes, workers: number, limitBytes: number, sliceElements: number | null): PlanMemory {
+  const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes;
+  // Headers live as text, as maps and in the plan: about six times their size.
+  const fixed = runtimeBytes + workers * runtimeBytesPerWorker + surveyBytes + 6 * shapes.headerBytes;
+  const cost = (stride: number) => fixed + workers * workerBytesFor(shapes.inputs, shapes.bytesPerElement, stride);
+  let stride = maxStrideElements;
+  while (stride > tileElements && cost(stride) > limitBytes) stride /= 2;
+  if (cost(stride) > limitBytes) {
+    fail("memory-budget", `Cannot merge within ${Math.floor(limitBytes / MiB)} MiB: this plan needs ${Math.ceil(cost(stride) / MiB)} MiB with ${workers} workers`, {
+      hint: `Use --memory ${Math.ceil(cost(stride) / MiB)}MiB or more, or fewer --workers.`,
+    });
+  }
+  const slice = sliceElements ?? Math.min(defaultSliceElements, balanced(shapes.parameters, workers));
+  return {
+    workers,
+    sliceElements: slice,
+    strideElements: stride,
+    workerBytes: workerBytesFor(shapes.inputs, shapes.bytesPerElement, stride),
+    surveyBytes,
+    runtimeBytes: runtimeBytes + workers * runtimeBytesPerWorker,
+    peakBytes: cost(stride),
+    limitBytes,
+  };
+}
+
+/** Slices small enough that a model gives every worker at least eight. */
+function balanced(parameters: number, workers: number): number {
+  const share = Math.ceil(parameters / (workers * 8) / tileElements) * tileElements;
+  return Math.max(16 * tileElements, share);
+}
