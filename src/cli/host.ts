@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { availableParallelism, homedir } from "node:os";
+import { relative } from "node:path";
 import type { Executor, Job } from "../exec/executor.ts";
 import type { Host, MergeEvent } from "../host.ts";
 
@@ -21,6 +22,7 @@ export const environmentNames = [
   "TERM",
   "COLUMNS",
   "BRAID_DEBUG",
+  "BRAID_COMMAND",
 ] as const;
 
 function attempt<T>(get: () => T): T | undefined {
@@ -48,6 +50,15 @@ export function runtimeName(): string {
   const { versions } = process;
   for (const name of ["bun", "deno", "node"] as const) if (versions[name]) return `${name} ${versions[name]}`;
   return "unknown";
+}
+
+/** How the user would start this program again: for the command to try next. BRAID_COMMAND is set by the project's tasks. */
+export function programName(env: Host["env"]): string {
+  if (env.BRAID_COMMAND) return env.BRAID_COMMAND;
+  const script = process.argv[1] ?? "";
+  if (!script.endsWith(".ts")) return "braid";
+  const path = relative(process.cwd(), script);
+  return runtimeName().startsWith("deno") ? `deno run -A ${path}` : `bun ${path}`;
 }
 
 export interface HostOptions {

@@ -1,6 +1,125 @@
+// `braid merge`: what is going to happen, a progress line, and what came of it.
+
+import { createThreadPool } from "../exec/threads.ts";
+import type { MergeEvent, MergeSummary } from "../host.ts";
+import { compileKernel } from "../kernel/kernel.ts";
+import { merge } from "../merge.ts";
+import type { Plan } from "../plan/plan.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatMemory,
+  formatParameters,
+  formatSeconds,
+  formatShare,
+  formatTable,
+  plural,
+  printable,
+} from "./format.ts";
+import { createHost, programName } from "./host.ts";
 import type { Context } from "./main.ts";
+import { toRequest } from "./options.ts";
 import type { CommandOf } from "./program.ts";
+import { readRecipe } from "./recipe-text.ts";
+import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
+
+/** Under Bun's binary too this names the worker: it is an entry of its own and lies beside this file. */
+const workerEntry = new URL("./worker.ts", import.meta.url);
+
+/** The line about a merge that is about to run. */
+function writeHeader(screen: Screen, plan: Plan, out: string): void {
+  const models = plan.inputs.map((input) => printable(input.reference));
+  screen.write(
+    `${paint(screen, "bold", plan.method)} of ${plural(models.length, "model")} → ${printable(out)}\n` +
+      formatTable([
+        ["models", models.join(", ")],
+        ["tensors", `${formatCount(plan.tensors.length)} (${formatParameters(plan.parameters)} parameters)`],
+        ["bytes", `${formatBytes(plan.bytesRead)} to read, ${formatBytes(plan.bytesWritten)} to write`],
+        ["memory", `at most ${formatMemory(plan.memory.peakBytes)}, ${plural(plan.memory.workers, "worker")}`],
+      ]),
+  );
+}
+
+const rateTable = (rows: MergeSummary["dropRates"], title: string): string[][] =>
+  rows.map(({ model, asked, actual }, i) => [
+    i === 0 ? title : "",
+    `${formatShare(actual)}${asked === null ? "" : ` of ${formatShare(asked)} asked`}  ${printable(model)}`,
+  ]);
+
+export function summaryText(summary: MergeSummary): string {
+  const { seconds, parameters, bytesRead, bytesWritten, peakMemoryBytes: peak } = summary;
+  const rate = seconds > 0 ? (bytesRead + bytesWritten) / seconds / 1e9 : 0;
+  const rows = [
+    [
+      "rate",
+      `${rate.toFixed(2)} GB/s, ${((seconds * 1e9) / Math.max(parameters, 1)).toFixed(1)} ns/parameter, ${plural(summary.workers, "worker")}`,
+    ],
+    ["bytes", `${formatBytes(bytesRead)} read, ${formatBytes(bytesWritten)} written`],
+    ...rateTable(summary.dropRates, "dropped"),
+    ...rateTable(summary.densities, "kept"),
+    ...summary.nonFinite.map(({ model, tensor, count, first }, i) => [
+      i === 0 ? "non-finite" : "",
+      `${formatCount(count)} in ${printable(tensor)} of ${printable(model)}, the first at ${formatCount(first)}`,
+    ]),
+    ...(summary.overflow > 0 ? [["overflow", plural(summary.overflow, "value")]] : []),
+    [
+      "memory",
+      `${peak === null ? "unknown" : formatMemory(peak)} at the peak, ${formatMemory(summary.plannedPeakBytes)} planned`,
+    ],
+    ["plan", `sha256 ${summary.planSha256}`],
+    ...summary.files.map(({ name, byteLength, sha256 }, i) => [
+      i === 0 ? "files" : "",
+      `sha256 ${sha256}  ${printable(name)}  ${formatBytes(byteLength)}`,
+    ]),
+  ];
+  return `Merged ${plural(summary.tensors, "tensor")} (${formatCount(parameters)} parameters) in ${formatSeconds(seconds)}\n${formatTable(rows)}`;
+}
+
 export async function runMerge(command: CommandOf<"merge">, context: Context): Promise<number> {
-  context.terminal.out.write(JSON.stringify(command) + "\n");
+  const { out, err } = context.terminal;
+  const talkative = !command.quiet && !command.json;
+  if (!command.quiet) for (const note of command.unneeded) err.write(`note: ${note}\n`);
+  const module = compileKernel();
+  const now = () => performance.now();
+  const progress = new ProgressLine(err, now);
+  const report = (event: MergeEvent): void => {
+    switch (event.type) {
+      case "warning":
+        progress.clear();
+        writeDiagnostic(err, "warning", event.diagnostic);
+        break;
+      case "plan":
+        progress.clear();
+        if (talkative) writeHeader(out, event.plan, command.out);
+        break;
+      case "progress":
+        if (!command.quiet) progress.update({ ...event, label: event.tensor });
+        break;
+      case "hashing":
+        if (!command.quiet) progress.note(`hashing ${event.file}`);
+        break;
+    }
+  };
+  const host = createHost({
+    ...context,
+    report,
+    createExecutor: (job, workers) => createThreadPool({ module, workers, job, entry: workerEntry }),
+  });
+  const request = toRequest(await readRecipe(command.recipe, host.cwd), command);
+  let summary: MergeSummary;
+  try {
+    summary = await merge(request, command.out, { overwrite: command.overwrite }, host);
+  } finally {
+    progress.clear();
+  }
+  if (command.json) out.write(`${JSON.stringify(summary, null, 2)}\n`);
+  else if (talkative) {
+    out.write(`${summaryText(summary)}\nNext: ${programName(context.env)} inspect ${shellWord(command.out)}\n`);
+  }
   return 0;
+}
+
+/** Quoted for a POSIX shell where it must be. */
+function shellWord(text: string): string {
+  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
