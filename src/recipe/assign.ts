@@ -1,0 +1,307 @@
+// From a recipe and the tensor names of its models to every output tensor: its inputs and the value of every parameter.
+
+import { BraidError, type Diagnostic, type Position, quote } from "../errors.ts";
+import type { Catalogue, MethodSpec, ParameterSpec } from "./catalogue.ts";
+import { isBeforeLayers, layerCount, layerCounts, layerOf, withLayer } from "./layers.ts";
+import type { ParsedRecipe, ParsedSlice, ParsedSource } from "./recipe.ts";
+import { coerce, matches, type Picked, pick } from "./select.ts";
+import { noSettings, type Setting, type Settings } from "./settings.ts";
+
+export interface AssignedInput {
+  /** Index into the recipe's models. */
+  readonly model: number;
+  /** Name of the tensor in that model; the model need not have it. */
+  readonly tensor: string;
+  readonly parameters: Record<string, unknown>;
+}
+
+export interface TensorAssignment {
+  /** Name in the output. */
+  readonly name: string;
+  /** Place in the slice's stack of layers, 0 to 1; 0 for tensors outside of layers. Gradients are read there. */
+  readonly t: number;
+  readonly slice: number;
+  /** Layer in the output. */
+  readonly layer: number | null;
+  /** Index into the recipe's models. */
+  readonly base: number | null;
+  readonly shared: Record<string, unknown>;
+  /** All sources of the slice, in the order of the recipe (an unlisted base last). */
+  readonly inputs: readonly AssignedInput[];
+}
+
+export type NamesOf = (modelIndex: number) => ReadonlySet<string>;
+
+/** Number of layers in the output. */
+export function outLayers(recipe: ParsedRecipe, namesOf: NamesOf): number {
+  if (recipe.form === "slices")
+    return recipe.slices.reduce((sum, s) => sum + (s.sources[0]!.layerRange![1] - s.sources[0]!.layerRange![0]), 0);
+  return Math.max(...recipe.slices[0]!.sources.map((s) => layerCount(namesOf(s.model))));
+}
+
+/**
+ * Every output tensor with its parameters: first the embeddings, then layer by layer, then the rest; within each group by code
+ * units of the name, so that the order does not depend on how a checkpoint is stored. A tensor is an output if any model of its
+ * slice has it. Throws one `recipe-parameter` error with every value that is missing or out of range where it is used.
+ */
+export function assignTensors(
+  recipe: ParsedRecipe,
+  catalogue: Catalogue,
+  namesOf: NamesOf,
+  warn: (d: Diagnostic) => void = () => {},
+): TensorAssignment[] {
+  const method = catalogue.get(recipe.method);
+  if (!method)
+    throw new BraidError({
+      kind: "unknown-method",
+      message: `Cannot merge by ${quote(recipe.method)}: there is no such method`,
+      where: recipe.methodAt,
+    });
+  const troubles = new Troubles();
+  const filters = new Filters();
+  const stacks = recipe.form === "slices" ? oneStack(recipe, namesOf) : null;
+  const outputs: TensorAssignment[] = [];
+  let offset = 0;
+  const last = recipe.slices.length - 1;
+  recipe.slices.forEach((slice, index) => {
+    for (const place of placesOf(slice, { index, last, offset, stack: stacks }, namesOf)) {
+      const context = { recipe, method, slice, troubles, filters };
+      outputs.push({
+        name: place.name,
+        slice: index,
+        t: place.t,
+        layer: place.layer,
+        base: slice.base,
+        ...resolve(place, context),
+      });
+    }
+    offset += slice.sources[0]!.layerRange ? slice.sources[0]!.layerRange[1] - slice.sources[0]!.layerRange[0] : 0;
+  });
+  troubles.throwIfAny();
+  for (const diagnostic of filters.unmatched()) warn(diagnostic);
+  return outputs.sort(byPlace);
+}
+
+function group(a: TensorAssignment): number {
+  return a.layer !== null ? 1 : isBeforeLayers(a.name) ? 0 : 2;
+}
+
+function byPlace(a: TensorAssignment, b: TensorAssignment): number {
+  const prefix = (x: TensorAssignment): string => (x.layer === null ? "" : layerOf(x.name)!.prefix);
+  const compare = (x: string, y: string): number => (x < y ? -1 : x > y ? 1 : 0);
+  return (
+    group(a) - group(b) || compare(prefix(a), prefix(b)) || (a.layer ?? 0) - (b.layer ?? 0) || compare(a.name, b.name)
+  );
+}
+
+/** Slices cut one stack of layers; which one would be a guess where models have several. */
+function oneStack(recipe: ParsedRecipe, namesOf: NamesOf): string | null {
+  const problems: Diagnostic[] = [];
+  const prefixes = new Map<string, number>();
+  for (const { sources } of recipe.slices) {
+    for (const { model, layerRange, rangeAt, at } of sources) {
+      const counts = layerCounts(namesOf(model));
+      for (const prefix of counts.keys()) if (!prefixes.has(prefix)) prefixes.set(prefix, model);
+      const count = Math.max(0, ...counts.values());
+      if (layerRange && layerRange[1] > count && namesOf(model).size > 0) {
+        const message = `layer_range [${layerRange.join(", ")}] goes beyond ${quote(recipe.models[model]!.display)}, which has ${count} layers`;
+        problems.push({ kind: "recipe-schema", message, where: rangeAt ?? at });
+      }
+    }
+  }
+  if (prefixes.size > 1) {
+    const names = [...prefixes.keys()].sort().map((p) => quote(`${p}N`));
+    const message = `Cannot cut layers into slices: the models have ${prefixes.size} stacks of layers, ${names.join(", ")}`;
+    problems.push({
+      kind: "recipe-unsupported",
+      message,
+      where: recipe.slices[0]!.at,
+      hint: "Use models: to merge them whole.",
+    });
+  }
+  if (problems.length > 0)
+    throw new BraidError([...new Map(problems.map((p) => [`${p.where?.line}:${p.message}`, p])).values()]);
+  return prefixes.keys().next().value ?? null;
+}
+
+interface Place {
+  readonly name: string;
+  readonly t: number;
+  readonly layer: number | null;
+  /** Layer within the slice, counted from 0. */
+  readonly step: number;
+}
+
+/** The output tensors of a slice: the union over its models, mapped by layer. */
+function placesOf(
+  slice: ParsedSlice,
+  at: { index: number; last: number; offset: number; stack: string | null },
+  namesOf: NamesOf,
+): Place[] {
+  const places = new Map<string, Place>();
+  const counts = new Map<string, number>();
+  for (const { model } of slice.sources) {
+    for (const [prefix, n] of layerCounts(namesOf(model))) counts.set(prefix, Math.max(n, counts.get(prefix) ?? 0));
+  }
+  for (const { model, layerRange } of slice.sources) {
+    for (const name of namesOf(model)) {
+      const here = layerOf(name);
+      if (!here) {
+        // Embeddings belong to the first slice, the final norm and the head to the last one.
+        if (at.index === (isBeforeLayers(name) ? 0 : at.last)) places.set(name, { name, t: 0, layer: null, step: 0 });
+        continue;
+      }
+      const [first, end] = layerRange ?? [0, counts.get(here.prefix)!];
+      const step = here.layer - first;
+      const layers = end - first;
+      if (step < 0 || here.layer >= end) continue;
+      const layer = layerRange ? at.offset + step : here.layer;
+      const output = layerRange ? withLayer(name, layer) : name;
+      places.set(output, { name: output, t: layers === 1 ? 1 : step / (layers - 1), layer, step });
+    }
+  }
+  return [...places.values()];
+}
+
+function inputName(place: Place, source: ParsedSource): string {
+  return place.layer === null || !source.layerRange
+    ? place.name
+    : withLayer(place.name, source.layerRange[0] + place.step);
+}
+
+interface Context {
+  readonly recipe: ParsedRecipe;
+  readonly method: MethodSpec;
+  readonly slice: ParsedSlice;
+  readonly troubles: Troubles;
+  readonly filters: Filters;
+}
+
+/** Levels from the inside: source, slice, module, top. Shared parameters are never read on a source. */
+function resolve(place: Place, c: Context): { shared: Record<string, unknown>; inputs: AssignedInput[] } {
+  const outer: Settings[] = [c.slice.parameters, c.recipe.module?.parameters ?? noSettings, c.recipe.parameters];
+  const shared: Record<string, unknown> = {};
+  const sharedAt = new Map<string, Position>();
+  for (const spec of c.method.parameters) {
+    if (spec.per === "tensor") settle(spec, outer, place.name, place, c, shared, sharedAt, null);
+  }
+  const inputs = c.slice.sources.map((source) => ({
+    model: source.model,
+    tensor: inputName(place, source),
+    parameters: {} as Record<string, unknown>,
+  }));
+  const counted = c.slice.sources.flatMap((source, i) =>
+    c.method.baseIsInput || source.model !== c.slice.base
+      ? [{ source, input: inputs[i]!, at: new Map<string, Position>() }]
+      : [],
+  );
+  for (const { source, input, at } of counted) {
+    for (const spec of c.method.parameters) {
+      if (spec.per === "model")
+        settle(spec, [source.parameters, ...outer], input.tensor, place, c, input.parameters, at, source);
+    }
+  }
+  for (const spec of c.method.parameters) {
+    if (spec.required !== "if-any" || !counted.some(({ at }) => at.has(spec.name))) continue;
+    for (const { source, at } of counted) if (!at.has(spec.name)) missing(spec, source, place, c);
+  }
+  for (const complaint of c.method.check?.(
+    shared,
+    counted.map(({ input }) => input.parameters),
+  ) ?? []) {
+    const from = complaint.input === undefined ? undefined : counted[complaint.input];
+    const where = (from?.at ?? sharedAt).get(complaint.parameter) ?? from?.source.at ?? c.recipe.methodAt;
+    c.troubles.add(where, complaint.message, from?.source.model, place.name, c.recipe);
+  }
+  return { shared, inputs };
+}
+
+function settle(
+  spec: ParameterSpec,
+  levels: readonly Settings[],
+  tensor: string,
+  place: Place,
+  c: Context,
+  values: Record<string, unknown>,
+  at: Map<string, Position>,
+  source: ParsedSource | null,
+): void {
+  const picked: Picked | undefined = pick(spec, levels, tensor, place.t, (setting) => c.filters.ask(setting, tensor));
+  if (!picked) {
+    if (spec.default !== undefined) values[spec.name] = spec.default;
+    else if (spec.required === true) missing(spec, source, place, c);
+    return;
+  }
+  const result = coerce(spec, picked.value, picked.alias);
+  at.set(spec.name, picked.at);
+  if (result.ok) values[spec.name] = result.value;
+  else
+    c.troubles.add(
+      picked.at,
+      `${picked.alias?.name ?? spec.name} ${result.problem}`,
+      source?.model,
+      place.name,
+      c.recipe,
+    );
+}
+
+function missing(spec: ParameterSpec, source: ParsedSource | null, place: Place, c: Context): void {
+  const names = [spec.name, ...(spec.aliases ?? []).map((a) => a.name)].join(" or ");
+  c.troubles.add(
+    source?.at ?? c.recipe.methodAt,
+    `${c.method.name} needs ${names}, which is not given`,
+    source?.model,
+    place.name,
+    c.recipe,
+  );
+}
+
+/** Bad values, each told once with the first tensor it was met at and how many there are. */
+class Troubles {
+  readonly #found = new Map<string, { at: Position; message: string; model: string; tensor: string; count: number }>();
+
+  add(at: Position, message: string, model: number | undefined, tensor: string, recipe: ParsedRecipe): void {
+    const display = model === undefined ? "" : ` for ${quote(recipe.models[model]!.display)}`;
+    const key = `${at.line}:${at.column}:${display}:${message.replace(/, found .*$/, "")}`;
+    const before = this.#found.get(key);
+    if (before) before.count++;
+    else this.#found.set(key, { at, message, model: display, tensor, count: 1 });
+  }
+
+  throwIfAny(): void {
+    if (this.#found.size === 0) return;
+    const list = [...this.#found.values()].map(({ at, message, model, tensor, count }): Diagnostic => {
+      const more = count > 1 ? ` and ${count - 1} more tensor${count > 2 ? "s" : ""}` : "";
+      return { kind: "recipe-parameter", message: `${message}${model} at ${quote(tensor)}${more}`, where: at };
+    });
+    throw new BraidError(list.sort((a, b) => a.where!.line - b.where!.line || a.where!.column - b.where!.column));
+  }
+}
+
+/** Which filters of the settings that were asked are part of any tensor's name. */
+class Filters {
+  readonly #asked = new Map<Setting, Set<number>>();
+
+  ask(setting: Setting, tensor: string): void {
+    if (setting.cases.every((c) => c.filter === null)) return;
+    let unseen = this.#asked.get(setting);
+    if (!unseen) {
+      unseen = new Set(setting.cases.keys());
+      this.#asked.set(setting, unseen);
+    }
+    for (const i of unseen) if (matches(setting.cases[i]!.filter, tensor)) unseen.delete(i);
+  }
+
+  unmatched(): Diagnostic[] {
+    return [...this.#asked].flatMap(([setting, unseen]) =>
+      [...unseen].map((i): Diagnostic => {
+        const { filter, at } = setting.cases[i]!;
+        return {
+          kind: "recipe-parameter",
+          message: `The filter ${quote(filter ?? "*")} of ${quote(setting.name)} matches no tensor`,
+          where: at,
+        };
+      }),
+    );
+  }
+}
