@@ -11,7 +11,7 @@ export const elements = 5 * sliceElements + 4096 + 37;
 /** Where the tensor begins in each of the files. */
 const starts = [8, 24, 40] as const;
 
-const valueOf = (input: number, i: number) => ((i * (input + 3)) % 1009) - 500;
+const sample = (input: number, i: number) => ((i * (input + 3)) % 1009) - 500;
 
 /** Writes the inputs and an empty output of the final length into `folder`. */
 export function writeJob(folder: string, workerBytes = 4 << 20): { job: Job; out: string } {
@@ -19,7 +19,7 @@ export function writeJob(folder: string, workerBytes = 4 << 20): { job: Job; out
   for (let input = 0; input < 2; input++) {
     const bytes = new Uint8Array(starts[input]! + elements * 4);
     const view = new DataView(bytes.buffer);
-    for (let i = 0; i < elements; i++) view.setFloat32(starts[input]! + i * 4, valueOf(input, i), true);
+    for (let i = 0; i < elements; i++) view.setFloat32(starts[input]! + i * 4, sample(input, i), true);
     writeFileSync(paths[input]!, bytes);
   }
   writeFileSync(paths[2]!, new Uint8Array(starts[2] + elements * 4));
@@ -69,7 +69,7 @@ export function firstWrong(out: string): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   for (let i = 0; i < elements; i++) {
     // Exact in f32: multiples of ¼ below 1,000.
-    if (view.getFloat32(starts[2] + i * 4, true) !== 0.25 * valueOf(0, i) + 0.5 * valueOf(1, i)) return i;
+    if (view.getFloat32(starts[2] + i * 4, true) !== 0.25 * sample(0, i) + 0.5 * sample(1, i)) return i;
   }
   return -1;
 }
