@@ -1,8 +1,8 @@
 // What the library needs from the world around it. Entries (the CLI, a page, a node) build one; everything below takes it as
 // a parameter, so no file but an entry touches the clock, the environment, the console or the process.
 
-import type { FileSystem } from "./bytes/source.ts";
-import type { OpenStage } from "./bytes/stage.ts";
+import type { FileIdentity, FileSystem } from "./bytes/source.ts";
+import type { Stage, StageOptions } from "./bytes/stage.ts";
 import type { Diagnostic } from "./errors.ts";
 import type { Executor, Job } from "./exec/executor.ts";
 import type { Plan } from "./plan/plan.ts";
@@ -32,7 +32,9 @@ export interface Host {
   /** Where models and recipes are looked for. */
   readonly fs: FileSystem;
   /** A staged output: nothing of it looks finished until it is committed. */
-  readonly openStage: OpenStage;
+  openStage(out: string, options: Omit<StageOptions, "lockInfo">): Promise<Stage>;
+  /** Throws `input-changed` when a local file is no longer what it was when its header was read. */
+  assertUnchanged(path: string, before: FileIdentity): void;
   /** SHA-256 of a file in hex. */
   hashFile(path: string, signal: AbortSignal): Promise<string>;
   createExecutor(job: Job, workers: number): Executor;

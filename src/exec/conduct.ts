@@ -4,6 +4,7 @@
 import type { MergeReceipt, NonFinite, Program, Receipt, Survey, SurveyTask, Task } from "../kernel/program.ts";
 import type { Method, SurveyResult } from "../methods/method.ts";
 import type { Plan, PlanTensor } from "../plan/plan.ts";
+import { byteWidth } from "../tensor/dtype.ts";
 import type { TaskSource } from "./drive.ts";
 import { gather, RoundMerger, type RoundOutcome, type RoundRequest } from "./gather.ts";
 import { resolveKeep, resolveProgram } from "./scalars.ts";
@@ -94,11 +95,11 @@ export class Conductor implements TaskSource {
     if (!t) throw new Error(`task ${task.id} was never handed out`);
     this.owners.delete(task.id);
     t.left--;
-    for (const n of receipt.nonFinite)
-      t.nonFinite.set(
-        n.input,
-        earliest(t.nonFinite.get(n.input), n, receipt.kind === "merge" || t.results.length === 0),
-      );
+    for (const n of receipt.nonFinite) {
+      const was = t.nonFinite.get(n.input);
+      const first = was ? Math.min(was.first, n.first) : n.first;
+      t.nonFinite.set(n.input, { input: n.input, count: (was?.count ?? 0) + n.count, first });
+    }
     this.hooks.progress(this.bytesOf(task, t.tensor), t.tensor);
     if (receipt.kind === "survey") {
       const outcome = t.merger!.add(receipt.result, task.first, task.count);
@@ -209,7 +210,7 @@ export class Conductor implements TaskSource {
   }
 
   private bytesOf(task: Task, tensor: PlanTensor): number {
-    const width = tensor.count > 0 ? tensor.inputs.reduce((sum, i) => sum + widthOf(i.dtype), 0) : 0;
-    return task.count * (width + (task.kind === "merge" ? widthOf(tensor.dtype) : 0));
+    const read = tensor.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
+    return task.count * (read + (task.kind === "merge" ? byteWidth(tensor.dtype) : 0));
   }
 }

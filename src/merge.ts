@@ -1,0 +1,274 @@
+// From a recipe to a merged checkpoint: parse, open, plan, stage, run, hash, write what goes beside, commit.
+
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
+import { readWhole } from "./bytes/source.ts";
+import type { Stage } from "./bytes/stage.ts";
+import { type Diagnostic, fail, quote } from "./errors.ts";
+import { Conductor, type TensorOutcome } from "./exec/conduct.ts";
+import { drive } from "./exec/drive.ts";
+import type { Job } from "./exec/executor.ts";
+import type { Host, MergeRequest, MergeSummary } from "./host.ts";
+import { kernelSha256 } from "./kernel/kernel.ts";
+import { catalogue, methods } from "./methods/index.ts";
+import type { Method } from "./methods/method.ts";
+import { buildPlan } from "./plan/build.ts";
+import type { Plan } from "./plan/plan.ts";
+import { assignTensors, outLayers } from "./recipe/assign.ts";
+import { type ParsedRecipe, parseRecipe } from "./recipe/recipe.ts";
+import { manifest, modelCard, type Provenance, planIdentity } from "./report.ts";
+import { type Checkpoint, openCheckpoint } from "./tensor/checkpoint.ts";
+import { configText, outputConfig } from "./tensor/config.ts";
+import { byteWidth, isFloat, torchNames } from "./tensor/dtype.ts";
+import { type ModelLocation, resolveModel } from "./tensor/locate.ts";
+import { indexJson, indexName, type OutputFile } from "./tensor/shards.ts";
+import { cleanSidecar, maxParsedSidecarBytes, tokenizerNames } from "./tensor/sidecars.ts";
+import { Tally } from "./tally.ts";
+import { chatTemplate, maxSidecarBytes, tokenizerDonor } from "./tokenizer.ts";
+
+/** mergekit and Braid agree on nothing random; this is the seed when nobody names one. */
+export const defaultSeed = "42";
+const progressMs = 100;
+/** Room for what goes beside the tensors. */
+const spareBytes = 64 * 1024 * 1024;
+
+export interface Prepared {
+  readonly plan: Plan;
+  readonly planSha256: string;
+  readonly recipe: ParsedRecipe;
+  readonly recipeSha256: string;
+  readonly method: Method;
+  readonly checkpoints: readonly Checkpoint[];
+  readonly locations: readonly ModelLocation[];
+  /** Whose tokenizer files are copied, and the chat template that replaces its own. */
+  readonly tokenizer: Checkpoint;
+  readonly template: string | null;
+  /** Layers of a recipe in slices; null where the base's count stays. */
+  readonly layers: number | null;
+  readonly warnings: readonly Diagnostic[];
+}
+
+/**
+ * Reads the recipe and every header, and plans. Nothing is written and no tensor byte is read.
+ *
+ * @throws BraidError with all that is wrong with the recipe, or with all tensors that cannot be merged.
+ */
+export async function prepare(request: MergeRequest, host: Host): Promise<Prepared> {
+  const mergekit = request.compat === "mergekit";
+  const known = catalogue(mergekit);
+  const recipes = parseRecipe(request.recipe.text, request.recipe.file, known);
+  const recipe = recipes[0]!;
+  if (recipes.length > 1) {
+    fail("recipe-unsupported", `Cannot merge ${request.recipe.file}: it has ${recipes.length} documents, and this version merges one at a time`, {
+      hint: "Put each document into a file of its own, and name the first output as a model of the next.",
+    });
+  }
+  const method = methods.get(recipe.method);
+  if (!method) {
+    const have = [...methods.keys()].join(", ");
+    fail("recipe-unsupported", `Cannot merge by ${quote(recipe.method)}: this version does not have that method yet`, { hint: `It has ${have}.` });
+  }
+  const locations: ModelLocation[] = [];
+  const checkpoints: Checkpoint[] = [];
+  for (const model of recipe.models) {
+    if (model.lora) {
+      fail("recipe-unsupported", `Cannot merge ${quote(model.display)}: this version does not fold LoRA adapters yet`, {
+        hint: "Merge the adapter into its base first (merge_and_unload in PEFT) and name the result.",
+      });
+    }
+    const reference = model.revision === undefined ? model.path : `${model.path}@${model.revision}`;
+    const places = { cwd: host.cwd, recipeFolder: request.recipe.folder, env: host.env, home: host.home };
+    const location = await resolveModel(reference, places, host.fs);
+    locations.push(location);
+    checkpoints.push(await openCheckpoint(reference, location.folder, { file: location.file }));
+  }
+  const warnings: Diagnostic[] = [...recipe.warnings];
+  const names = checkpoints.map((c) => new Set(c.tensors.keys()));
+  const namesOf = (model: number) => names[model]!;
+  const assigned = assignTensors(recipe, known, namesOf, (d) => warnings.push(d));
+  const recipeSha256 = bytesToHex(sha256(utf8ToBytes(request.recipe.text)));
+  const built = buildPlan(recipe, assigned, checkpoints, method, {
+    seed: request.seed ?? recipe.seed?.toString() ?? defaultSeed,
+    mergekit,
+    policy: { nonFinite: request.nonFinite, overflow: request.overflow },
+    shardBytes: request.outShardBytes,
+    workers: request.workers ?? host.cores,
+    memoryBytes: request.memoryBytes,
+    sliceElements: request.sliceElements,
+    allowMissing: request.allowMissing,
+    kernelSha256,
+    recipeSha256,
+  });
+  warnings.push(...checkpoints.flatMap((c) => c.warnings), ...built.warnings);
+  const donor = await tokenizerDonor(recipe, checkpoints, request.recipe.folder, host);
+  const template = chatTemplate(recipe);
+  const planSha256 = bytesToHex(sha256(utf8ToBytes(planIdentity(built.plan))));
+  const layers = recipe.form === "slices" ? outLayers(recipe, namesOf) : null;
+  return { plan: built.plan, planSha256, recipe, recipeSha256, method, checkpoints, locations, tokenizer: donor, template, layers, warnings: distinct(warnings) };
+}
+
+/** Merges into `out`. Until it resolves, nothing there looks finished; when it rejects, nothing was left. */
+export async function merge(request: MergeRequest, out: string, options: { overwrite: boolean }, host: Host): Promise<MergeSummary> {
+  const started = host.now();
+  const prepared = await prepare(request, host);
+  const { plan } = prepared;
+  for (const diagnostic of prepared.warnings) host.report({ type: "warning", diagnostic });
+  host.report({ type: "plan", plan });
+  const stage = await host.openStage(host.fs.resolve(host.cwd, out), {
+    overwrite: options.overwrite,
+    files: plan.outputs.map((f) => ({ name: f.name, byteLength: f.byteLength, header: fromBase64(f.header) })),
+    requiredBytes: plan.outputs.reduce((sum, f) => sum + f.byteLength, spareBytes),
+    inputs: prepared.checkpoints.map((c) => c.folder),
+    planSha256: prepared.planSha256,
+  });
+  try {
+    const tally = await run(prepared, stage, host, started);
+    for (const c of prepared.checkpoints) {
+      for (const f of c.files) if (f.identity) host.assertUnchanged(f.location, f.identity);
+    }
+    const files: MergeSummary["files"][number][] = [];
+    for (const f of plan.outputs) {
+      host.report({ type: "hashing", file: f.name });
+      files.push({ name: f.name, byteLength: f.byteLength, sha256: await host.hashFile(stage.path(f.name), host.signal) });
+    }
+    const facts = {
+      out,
+      method: plan.method,
+      models: plan.inputs.map((i) => i.reference),
+      tensors: plan.tensors.length,
+      parameters: plan.parameters,
+      bytesRead: plan.bytesRead,
+      bytesWritten: plan.bytesWritten,
+      workers: plan.memory.workers,
+      ...tally.summary(),
+      plannedPeakBytes: plan.memory.peakBytes,
+      planSha256: prepared.planSha256,
+      files,
+    };
+    await writeBeside(prepared, request, out, stage, facts, host);
+    host.signal.throwIfAborted();
+    await stage.commit();
+    return { ...facts, seconds: (host.now() - started) / 1000, peakMemoryBytes: host.peakMemory(), warnings: prepared.warnings };
+  } catch (error) {
+    await stage.abort();
+    throw error;
+  }
+}
+
+/** Runs the plan's tasks into the staged files. */
+async function run(prepared: Prepared, stage: Stage, host: Host, started: number): Promise<Tally> {
+  const { plan, method } = prepared;
+  const job: Job = {
+    files: [
+      ...plan.inputFiles.map((f) => ({ path: f.location, mode: "read" as const })),
+      ...plan.outputs.map((f) => ({ path: stage.path(f.name), mode: "write" as const })),
+    ],
+    workerBytes: plan.memory.workerBytes,
+  };
+  const tally = new Tally(plan);
+  let doneBytes = 0;
+  let reported = Number.NEGATIVE_INFINITY;
+  const totalBytes = plan.bytesRead + plan.bytesWritten;
+  const conductor = new Conductor(plan, method, {
+    outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
+    progress: (bytes, tensor) => {
+      doneBytes += bytes;
+      const now = host.now();
+      if (now - reported < progressMs) return;
+      reported = now;
+      host.report({ type: "progress", doneBytes, totalBytes, tensor: tensor.name, seconds: (now - started) / 1000 });
+    },
+  });
+  const executor = host.createExecutor(job, plan.memory.workers);
+  try {
+    await drive(conductor, executor, host.signal);
+  } finally {
+    await executor.close();
+  }
+  host.report({ type: "progress", doneBytes, totalBytes, tensor: "", seconds: (host.now() - started) / 1000 });
+  return tally;
+}
+
+/** config.json, index, tokenizer files, model card and manifest. */
+async function writeBeside(
+  prepared: Prepared,
+  request: MergeRequest,
+  out: string,
+  stage: Stage,
+  facts: Parameters<typeof manifest>[1],
+  host: Host,
+): Promise<void> {
+  const { plan, recipe, checkpoints } = prepared;
+  const donor = checkpoints[recipe.base ?? 0]!;
+  const floats = new Set(plan.tensors.map((t) => t.dtype).filter(isFloat));
+  const dtype = floats.size === 1 ? [...floats][0]! : "F32";
+  const hasHead = plan.tensors.some((t) => /(^|\.)(lm_head|embed_out)\.weight$/.test(t.name));
+  if (donor.config) {
+    const layers = prepared.layers ?? undefined;
+    const tied = donor.configTied === undefined ? undefined : donor.configTied && !hasHead;
+    await stage.writeText(
+      "config.json",
+      configText(outputConfig(donor.config, { dtype, ...(tied === undefined ? {} : { tied }), ...(layers === undefined ? {} : { numLayers: layers }) })),
+    );
+  }
+  const isTokenizer = (name: string) => (tokenizerNames as readonly string[]).includes(name);
+  for (const [model, names] of [
+    [donor, donor.sidecars.filter((n) => !isTokenizer(n))],
+    [prepared.tokenizer, request.copyTokenizer ? prepared.tokenizer.sidecars.filter(isTokenizer) : []],
+  ] as const) {
+    const folder = host.fs.folder(model.folder);
+    for (const name of names) {
+      const source = await folder.open(name);
+      try {
+        const bytes = await readWhole(source, maxSidecarBytes, (n) => fail("model-config", `Cannot copy ${quote(source.name)}: it has ${n} bytes, the limit is ${maxSidecarBytes}`));
+        const clean = bytes.length <= maxParsedSidecarBytes ? cleanSidecar(name, bytes) : { bytes, warnings: [] };
+        for (const diagnostic of clean.warnings) host.report({ type: "warning", diagnostic });
+        await stage.writeText(name, clean.bytes);
+      } finally {
+        await source.close();
+      }
+    }
+  }
+  if (prepared.template !== null) await stage.writeText("chat_template.jinja", prepared.template);
+  const provenance: Provenance = {
+    plan,
+    planSha256: prepared.planSha256,
+    recipeText: request.recipe.text,
+    recipeSha256: prepared.recipeSha256,
+    methodTitle: prepared.method.title,
+    paper: prepared.method.paper,
+    models: checkpoints.map((c, i) => {
+      const { repo, revision } = prepared.locations[i]!;
+      return { reference: c.reference, ...(repo ? { repo } : {}), ...(revision ? { revision } : {}) };
+    }),
+    base: recipe.base,
+    dtype: torchNames[dtype],
+    compat: request.compat,
+    runtime: host.runtime,
+  };
+  if (request.writeModelCard) await stage.writeText("README.md", modelCard(provenance, host.fs.split(host.fs.resolve(host.cwd, out)).file));
+  await stage.writeText("mergekit_config.yml", request.recipe.text);
+  if (plan.outputs.length > 1) await stage.writeText(indexName, indexJson(outputFiles(plan)));
+  await stage.writeText("braid.json", manifest(provenance, facts));
+}
+
+function outputFiles(plan: Plan): OutputFile[] {
+  return plan.outputs.map((f, file) => {
+    const tensors = plan.tensors.filter((t) => t.output.file === file);
+    return {
+      name: f.name,
+      header: fromBase64(f.header),
+      byteLength: f.byteLength,
+      tensors: new Map(tensors.map((t) => [t.name, { start: t.output.start, end: t.output.start + t.count * byteWidth(t.dtype) }])),
+      parameterCount: tensors.reduce((sum, t) => sum + t.count, 0),
+    };
+  });
+}
+
+function distinct(warnings: readonly Diagnostic[]): Diagnostic[] {
+  return [...new Map(warnings.map((w) => [JSON.stringify(w), w])).values()];
+}
+
+function fromBase64(text: string): Uint8Array {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}

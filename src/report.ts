@@ -1,0 +1,108 @@
+// What is written beside the tensors: the model card and the manifest braid.json.
+
+import type { MergeSummary } from "./host.ts";
+import type { Plan } from "./plan/plan.ts";
+
+export const version = "0.1.0";
+
+export interface Provenance {
+  readonly plan: Plan;
+  readonly planSha256: string;
+  readonly recipeText: string;
+  readonly recipeSha256: string;
+  readonly methodTitle: string;
+  readonly paper: string;
+  /** As written in the recipe, with the licence of its model card when it says one. */
+  readonly models: readonly { readonly reference: string; readonly revision?: string; readonly repo?: string; readonly license?: string }[];
+  readonly base: number | null;
+  readonly dtype: string;
+  readonly compat: "none" | "mergekit";
+  readonly runtime: string;
+}
+
+/** A string as YAML reads it back, whatever it holds. */
+const yamlString = (text: string) => JSON.stringify(text);
+
+/** README.md: front matter as the hub reads it, then what was done, in words and as the recipe. */
+export function modelCard(p: Provenance, title: string): string {
+  const licenses = new Set(p.models.map((m) => m.license));
+  const license = licenses.size === 1 ? [...licenses][0] : undefined;
+  const hubIds = p.models.flatMap((m) => (m.repo ? [m.repo] : []));
+  const front = [
+    "---",
+    ...(hubIds.length > 0 ? ["base_model:", ...hubIds.map((id) => `- ${yamlString(id)}`), "base_model_relation: merge"] : []),
+    "library_name: transformers",
+    ...(license ? [`license: ${yamlString(license)}`] : []),
+    "tags:",
+    "- merge",
+    "- braid",
+    `- ${p.plan.method}`,
+    "---",
+  ];
+  const models = p.models.map((m, i) => `- \`${m.reference}\`${m.revision ? ` at \`${m.revision}\`` : ""}${i === p.base ? " (base)" : ""}`);
+  const fence = "`".repeat(Math.max(3, ...(p.recipeText.match(/`+/g) ?? []).map((ticks) => ticks.length + 1)));
+  return [
+    ...front,
+    "",
+    `# ${title}`,
+    "",
+    `This model was merged with Braid ${version} by [${p.methodTitle}](${p.paper}) in ${p.dtype}.`,
+    "",
+    "## Models",
+    "",
+    ...models,
+    "",
+    "## Recipe",
+    "",
+    `${fence}yaml`,
+    p.recipeText.replace(/\r\n?/g, "\n").trimEnd(),
+    fence,
+    "",
+    "The same recipe, inputs and seed give the same bytes: braid.json has their hashes.",
+    "",
+  ].join("\n");
+}
+
+/** braid.json: enough to repeat the merge and to check its files. Times and machine are left out, so that it repeats too. */
+export function manifest(p: Provenance, summary: Pick<MergeSummary, "files" | "tensors" | "parameters" | "dropRates" | "densities" | "nonFinite" | "overflow">): string {
+  const { plan } = p;
+  return `${JSON.stringify(
+    {
+      format: "braid-manifest-1",
+      version,
+      method: plan.method,
+      compat: p.compat,
+      seed: plan.seed,
+      recipe: p.recipeText,
+      recipeSha256: p.recipeSha256,
+      planSha256: p.planSha256,
+      kernelSha256: plan.kernelSha256,
+      inputs: plan.inputs.map((input, i) => ({
+        model: input.reference,
+        ...(p.models[i]?.revision ? { revision: p.models[i].revision } : {}),
+        files: input.files.map((f) => ({ name: basename(f.location), byteLength: f.byteLength, headerSha256: f.headerSha256 })),
+      })),
+      files: summary.files,
+      tensors: summary.tensors,
+      parameters: summary.parameters,
+      dropRates: summary.dropRates,
+      densities: summary.densities,
+      nonFinite: summary.nonFinite,
+      overflow: summary.overflow,
+    },
+    null,
+    1,
+  )}\n`;
+}
+
+function basename(path: string): string {
+  return path.slice(Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
+}
+
+/** What determines the output's bytes: everything of a plan but paths, memory and workers. Its SHA-256 is the plan's identity. */
+export function planIdentity(plan: Plan): string {
+  const { format, method, seed, kernelSha256, outputs, policy } = plan;
+  const inputFiles = plan.inputFiles.map(({ byteLength, headerSha256 }) => ({ byteLength, headerSha256 }));
+  return JSON.stringify({ format, method, seed, kernelSha256, inputFiles, outputs, policy, tensors: plan.tensors });
+}
+
