@@ -3,7 +3,7 @@
 import { BraidError, type Diagnostic, type Position, quote } from "../errors.ts";
 import type { Catalogue, MethodSpec, ParameterSpec } from "./catalogue.ts";
 import { isBeforeLayers, layerCount, layerCounts, layerOf, withLayer } from "./layers.ts";
-import type { ParsedRecipe, ParsedSlice, ParsedSource } from "./recipe.ts";
+import type { ParsedRecipe, ParsedSlice, ParsedSource } from "./parsed.ts";
 import { coerce, matches, type Picked, pick } from "./select.ts";
 import { noSettings, type Setting, type Settings } from "./settings.ts";
 

@@ -21,7 +21,8 @@ const binary = /^[-+]?0b[01_]+$/;
 const octal = /^[-+]?0[0-7_]+$/;
 const hexadecimal = /^[-+]?0x[0-9a-fA-F_]+$/;
 const base60 = /^[-+]?[1-9][0-9_]*(?::[0-5]?[0-9])+$/;
-const fixed = /^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?)$/;
+// PyYAML takes no sign before a leading dot: -.3 is text.
+const fixed = /^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+][0-9]+)?)$/;
 const base60Fixed = /^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+\.[0-9_]*$/;
 const infinite = /^[-+]?\.(?:inf|Inf|INF)$/;
 const notANumber = /^\.(?:nan|NaN|NAN)$/;
@@ -45,13 +46,13 @@ function sexagesimal(digits: string): number {
 }
 
 /**
- * The value of a plain scalar, or undefined where PyYAML's pattern matches but its reader then fails (`0b_`, `08_`, `=`).
+ * The value of a plain scalar, or undefined where PyYAML's pattern matches but its reader then fails (`0b_`, `=`, `<<` as a value).
  */
 export function resolvePlain(text: string): Resolved | undefined {
   if (nulls.has(text)) return { type: "null", value: null };
   if (truths.has(text)) return { type: "boolean", value: true };
   if (falsehoods.has(text)) return { type: "boolean", value: false };
-  if (text === "=") return undefined;
+  if (text === "=" || text === "<<") return undefined;
   const first = text.charCodeAt(0);
   // Numbers and dates begin with + - . or a digit; most scalars do not.
   if (!(first === 43 || first === 45 || first === 46 || (first >= 48 && first <= 57)))

@@ -2,7 +2,7 @@
 
 import type { Position } from "../errors.ts";
 import { type ModelReference, readModel } from "./model.ts";
-import { get, type MapNode, type Node } from "./yaml.ts";
+import { get, type MapNode, type Node, present } from "./yaml.ts";
 
 export type TokenizerSource =
   | { readonly kind: "union" }
@@ -73,10 +73,6 @@ export function readTokenizer(root: MapNode, complain: Complain): TokenizerChoic
   if (pad !== undefined && !(pad >= 1 && pad <= 2 ** 20))
     complain(padNode!.at, `tokenizer.pad_to_multiple_of must be in [1, 1048576], found ${pad}`);
   return source && { source, tokens, ...(pad === undefined ? {} : { padToMultipleOf: pad }), at: rich.at };
-}
-
-function present(node: Node | undefined): Node | undefined {
-  return node && !(node.kind === "scalar" && node.type === "null") ? node : undefined;
 }
 
 function isTrue(node: Node | undefined): boolean {
