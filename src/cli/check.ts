@@ -50,19 +50,14 @@ export async function runCheck(command: CommandOf<"check">, context: Context): P
   if (!command.quiet) for (const note of command.unneeded) err.write(`note: ${note}\n`);
   const findings: Finding[] = [];
   let exitCode = 0;
-  // Warnings that come before an error is found are told as they come; `prepare` returns all of them when there is none.
-  const early: Diagnostic[] = [];
-  const host = createHost({
-    ...context,
-    report: (event) => void (event.type === "warning" && early.push(event.diagnostic)),
-  });
+  const host = createHost({ ...context, report: () => {} });
   try {
     const prepared = await prepare(toRequest(await readRecipe(command.recipe, host.cwd), command), host);
     findings.push(...goodNews(prepared), ...prepared.warnings.map(bad("warn")));
   } catch (error) {
     if (!(error instanceof BraidError) || context.signal.aborted) throw error;
     exitCode = error.exitCode;
-    findings.push(...early.map(bad("warn")), ...error.diagnostics.map(bad("error")));
+    findings.push(...error.diagnostics.map(bad("error")));
   }
   const count = (level: Finding["level"]) => findings.filter((finding) => finding.level === level).length;
   if (command.json) {

@@ -1,41 +1,14 @@
 // The Host of the command line: clock, environment, cores, memory, threads.
 
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { availableParallelism, homedir } from "node:os";
-import { relative } from "node:path";
+import { availableParallelism } from "node:os";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { assertUnchanged, FileSource, localFiles } from "../bytes/file.ts";
+import { openStage } from "../bytes/stage.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import type { Host, MergeEvent } from "../host.ts";
-
-/**
- * Every variable that Braid reads, and no other: each is asked for by name, so `deno run --allow-env=…` can be as narrow,
- * and one that is denied counts as not set.
- */
-export const environmentNames = [
-  "HOME",
-  "USERPROFILE",
-  "XDG_CACHE_HOME",
-  "HF_HOME",
-  "HF_HUB_CACHE",
-  "HUGGINGFACE_HUB_CACHE",
-  "NO_COLOR",
-  "FORCE_COLOR",
-  "TERM",
-  "COLUMNS",
-  "BRAID_DEBUG",
-  "BRAID_COMMAND",
-] as const;
-
-function attempt<T>(get: () => T): T | undefined {
-  try {
-    return get();
-  } catch {
-    return undefined;
-  }
-}
-
-export function readEnvironment(): Readonly<Record<string, string | undefined>> {
-  return Object.fromEntries(environmentNames.map((name) => [name, attempt(() => process.env[name])]));
-}
+import { attempt, readPlaces, runtimeName } from "./environment.ts";
 
 /** Linux's high-water mark is exact; elsewhere, or where /proc may not be read, the runtime's own figure has to do. */
 export function peakMemory(): number | null {
@@ -46,19 +19,26 @@ export function peakMemory(): number | null {
   return kilobytes ? kilobytes * 1024 : null;
 }
 
-export function runtimeName(): string {
-  const { versions } = process;
-  for (const name of ["bun", "deno", "node"] as const) if (versions[name]) return `${name} ${versions[name]}`;
-  return "unknown";
-}
+/** Bytes hashed between two looks at the signal: 4 ms at 1 GB/s. */
+const hashBytes = 4 << 20;
 
-/** How the user would start this program again: for the command to try next. BRAID_COMMAND is set by the project's tasks. */
-export function programName(env: Host["env"]): string {
-  if (env.BRAID_COMMAND) return env.BRAID_COMMAND;
-  const script = process.argv[1] ?? "";
-  if (!script.endsWith(".ts")) return "braid";
-  const path = relative(process.cwd(), script);
-  return runtimeName().startsWith("deno") ? `deno run -A ${path}` : `bun ${path}`;
+/** SHA-256 of a file by the runtime's own OpenSSL or BoringSSL, which uses the processor's SHA instructions. */
+async function hashFile(path: string, signal: AbortSignal): Promise<string> {
+  const source = new FileSource(path);
+  try {
+    const hash = createHash("sha256");
+    const buffer = new Uint8Array(Math.min(hashBytes, source.byteLength));
+    for (let at = 0; at < source.byteLength; at += buffer.length) {
+      signal.throwIfAborted();
+      const piece = buffer.subarray(0, Math.min(buffer.length, source.byteLength - at));
+      source.read(at, piece);
+      hash.update(piece);
+      await nextTurn();
+    }
+    return hash.digest("hex");
+  } finally {
+    source.close();
+  }
 }
 
 export interface HostOptions {
@@ -72,9 +52,11 @@ export interface HostOptions {
 export function createHost(options: HostOptions): Host {
   const { env, signal, report } = options;
   return {
-    cwd: process.cwd(),
-    env,
-    home: env.HOME ?? env.USERPROFILE ?? attempt(homedir) ?? "",
+    fs: localFiles,
+    openStage,
+    assertUnchanged,
+    hashFile,
+    ...readPlaces(env),
     cores: attempt(availableParallelism) ?? 1,
     now: () => performance.now(),
     today: () => new Date(),

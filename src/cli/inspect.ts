@@ -5,6 +5,7 @@ import { localFiles } from "../bytes/file.ts";
 import { fail, quote } from "../errors.ts";
 import { type Checkpoint, openCheckpoint, type TensorInfo } from "../tensor/checkpoint.ts";
 import { type ModelLocation, resolveModel } from "../tensor/locate.ts";
+import { readPlaces } from "./environment.ts";
 import {
   formatBytes,
   formatCount,
@@ -16,7 +17,6 @@ import {
   plural,
   printable,
 } from "./format.ts";
-import { createHost } from "./host.ts";
 import type { Context } from "./main.ts";
 import type { CommandOf } from "./program.ts";
 import { readStatistics, type Statistics } from "./statistics.ts";
@@ -159,8 +159,7 @@ function findTensor(checkpoint: Checkpoint, name: string): TensorInfo {
 
 export async function runInspect(command: CommandOf<"inspect">, context: Context): Promise<number> {
   const { out, err } = context.terminal;
-  const host = createHost({ ...context, report: () => {} });
-  const location = await resolveModel(command.path, host, localFiles);
+  const location = await resolveModel(command.path, readPlaces(context.env), localFiles);
   const checkpoint = await openCheckpoint(command.path, location.folder, { file: location.file });
   const json = (value: unknown) => out.write(`${JSON.stringify(value, null, 2)}\n`);
 

@@ -4,7 +4,7 @@
 
 import { BraidError, type Diagnostic, errorKinds, exitCodes, isBraidError } from "../errors.ts";
 import type { Host } from "../host.ts";
-import { readEnvironment } from "./host.ts";
+import { readEnvironment } from "./environment.ts";
 import { type Command, parseArguments, version } from "./program.ts";
 import { createTerminal } from "./streams.ts";
 import { paint, type Terminal, writeDiagnostic } from "./terminal.ts";
@@ -45,7 +45,7 @@ function reportError(error: unknown, command: Command | undefined, { terminal, e
   const detailed = command?.verbose || env.BRAID_DEBUG;
   terminal.err.write(`${paint(terminal.err, ["red", "bold"], "error:")} ${message.split("\n")[0]}\n`);
   terminal.err.write(
-    `  This is a bug in Braid ${version}. ${detailed ? "" : "Run it again with --verbose for the stack, and "}please report it with the recipe.\n`,
+    `  This is a bug in Braid ${version}; please report it with the recipe${detailed ? "" : " and what --verbose prints"}.\n`,
   );
   if (detailed && error instanceof Error) terminal.err.write(`${error.stack ?? ""}\n`);
   if (command?.json) writeJson(terminal, { exitCode: internalError, errors: [{ message }] });

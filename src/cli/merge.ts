@@ -5,6 +5,7 @@ import type { MergeEvent, MergeSummary } from "../host.ts";
 import { compileKernel } from "../kernel/kernel.ts";
 import { merge } from "../merge.ts";
 import type { Plan } from "../plan/plan.ts";
+import { programName } from "./environment.ts";
 import {
   formatBytes,
   formatCount,
@@ -16,7 +17,7 @@ import {
   plural,
   printable,
 } from "./format.ts";
-import { createHost, programName } from "./host.ts";
+import { createHost } from "./host.ts";
 import type { Context } from "./main.ts";
 import { toRequest } from "./options.ts";
 import type { CommandOf } from "./program.ts";

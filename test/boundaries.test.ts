@@ -1,0 +1,230 @@
+// The arrows of the design, held by a program:
+//
+//   errors ◀ bytes ◀ tensor ◀ recipe | methods | plan | kernel ◀ exec ◀ merge ◀ cli
+//
+// and effects at the edges: the clock, the environment, the console and node: modules only where they are listed here.
+
+import { describe, expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, posix } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+interface Import {
+  readonly target: string;
+  /** `import type`, or every name of it: gone when the code runs. */
+  readonly typeOnly: boolean;
+}
+interface Module {
+  readonly path: string;
+  readonly text: string;
+  /** `text` with comments and the contents of strings blanked out. */
+  readonly code: string;
+  readonly imports: readonly Import[];
+}
+
+const generated = new Set(["src/kernel/wasm.ts"]);
+
+/** Blanks comments, and the contents of strings and templates (not of `${…}`), so that words in them are not taken for code. */
+function blank(text: string, strings: boolean): string {
+  const token =
+    /\/\/[^\n]*|\/\*[\s\S]*?\*\/|"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`(?:[^`\\$]|\\.|\$(?!\{)|\$\{[^}]*\})*`/g;
+  return text.replace(token, (found) => {
+    if (found.startsWith("/")) return found.replace(/[^\n]/g, " ");
+    return strings ? (found.startsWith("`") ? (found.match(/\$\{[^}]*\}/g) ?? []).join(" ") : '""') : found;
+  });
+}
+
+function parseImports(code: string): Import[] {
+  const imports: Import[] = [];
+  for (const [, kind, clause = "", target] of code.matchAll(
+    /^\s*(import|export)\s+([^;"']*?\bfrom\s*)?["']([^"']+)["']/gm,
+  )) {
+    const names = /\{([^}]*)\}/
+      .exec(clause)?.[1]
+      ?.split(",")
+      .map((name) => name.trim())
+      .filter(Boolean);
+    const wholly = /^type\b/.test(clause);
+    const each =
+      names !== undefined && names.length > 0 && names.every((name) => name.startsWith("type ")) && /^\{/.test(clause);
+    imports.push({ target: target!, typeOnly: wholly || (kind === "import" && each) });
+  }
+  for (const [, target] of code.matchAll(/\bimport\(\s*["']([^"']+)["']/g))
+    imports.push({ target: target!, typeOnly: false });
+  return imports;
+}
+
+function readModules(folder: string): Module[] {
+  return (readdirSync(join(root, folder), { recursive: true }) as string[])
+    .map((name) => posix.join(folder, name.replaceAll("\\", "/")))
+    .filter((path) => path.endsWith(".ts") && !generated.has(path))
+    .sort()
+    .map((path) => {
+      const text = readFileSync(join(root, path), "utf8");
+      return { path, text, code: blank(text, true), imports: parseImports(blank(text, false)) };
+    });
+}
+
+const modules = readModules("src");
+const byPath = new Map(modules.map((module) => [module.path, module]));
+
+function resolveImport(module: Module, target: string): string | null {
+  return target.startsWith(".") ? posix.join(posix.dirname(module.path), target) : null;
+}
+
+/** The part of the picture that a file belongs to. */
+function partOf(path: string): string {
+  const [, first, second] = path.split("/");
+  if (second !== undefined) return first!;
+  return first === "errors.ts" ? "errors" : first === "host.ts" ? "host" : "merge";
+}
+
+/** What each part may import, beside itself. `host` is types only: who takes a Host may name it. */
+const mayImport: Readonly<Record<string, readonly string[]>> = {
+  errors: [],
+  bytes: ["errors"],
+  tensor: ["errors", "bytes"],
+  recipe: ["errors", "bytes", "tensor"],
+  kernel: ["errors", "bytes", "tensor"],
+  methods: ["errors", "bytes", "tensor", "recipe", "kernel"],
+  plan: ["errors", "bytes", "tensor", "recipe", "methods", "kernel"],
+  exec: ["errors", "bytes", "tensor", "kernel", "methods", "plan"],
+  host: ["errors", "bytes", "tensor", "kernel", "plan", "exec"],
+  merge: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host"],
+  cli: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge"],
+};
+
+/** Methods and plans speak of programs, masks and sizes; they never compute. */
+const kernelForPlanners = new Set([
+  "src/kernel/program.ts",
+  "src/kernel/mask.ts",
+  "src/kernel/run.ts",
+  "src/kernel/tile.ts",
+]);
+
+/** Files that touch this machine. Everything from which they can be reached is listed too: all else runs in a browser. */
+const local = /^src\/(cli\/.*|bytes\/(file|stage|stage-[a-z]+|lock|output|replace)\.ts|exec\/(threads|local)\.ts)$/;
+
+describe("imports", () => {
+  test("the parser of this test sees every kind of import", () => {
+    const code = `import { a } from "./a.ts";
+import type { B } from "./b.ts";
+import { type C, type D } from "./c.ts";
+import { type E, f } from "./d.ts";
+import "./e.ts";
+export * from "./f.ts";
+export type { G } from "./g.ts";
+const h = await import("./h.ts");
+// import "./no.ts";
+const s = \`x \${process.pid} console.log\`; /* fetch( */
+import {
+  i,
+} from "./i.ts";`;
+    const found = parseImports(blank(code, false)).map(({ target, typeOnly }) => `${target}${typeOnly ? " type" : ""}`);
+    expect(found.sort()).toEqual([
+      "./a.ts",
+      "./b.ts type",
+      "./c.ts type",
+      "./d.ts",
+      "./e.ts",
+      "./f.ts",
+      "./g.ts type",
+      "./h.ts",
+      "./i.ts",
+    ]);
+    expect(blank(code, true)).toContain("process.pid");
+    expect(blank(code, true)).not.toContain("console");
+    expect(blank(code, true)).not.toContain("fetch");
+  });
+
+  test("every part is in the picture", () => {
+    expect(modules.length).toBeGreaterThan(20);
+    expect(
+      [...new Set(modules.map(({ path }) => partOf(path)))].filter((part) => !Object.hasOwn(mayImport, part)),
+    ).toEqual([]);
+  });
+
+  test("nothing points back", () => {
+    const wrong = modules.flatMap((module) =>
+      module.imports.flatMap(({ target }) => {
+        const path = resolveImport(module, target);
+        if (path === null) return [];
+        const [from, to] = [partOf(module.path), partOf(path)];
+        return from === to || mayImport[from]?.includes(to) ? [] : [`${module.path} imports ${path}`];
+      }),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("relative imports name files that exist, with their ending", () => {
+    const wrong = modules.flatMap((module) =>
+      module.imports.flatMap(({ target }) => {
+        const path = resolveImport(module, target);
+        return path === null || byPath.has(path) || generated.has(path) ? [] : [`${module.path} imports ${target}`];
+      }),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  test("methods and plan take programs, masks and sizes from kernel, and nothing that computes", () => {
+    const wrong = modules
+      .filter(({ path }) => ["methods", "plan"].includes(partOf(path)))
+      .flatMap((module) =>
+        module.imports
+          .map(({ target }) => resolveImport(module, target))
+          .filter((path) => path?.startsWith("src/kernel/") && !kernelForPlanners.has(path))
+          .map((path) => `${module.path} imports ${path}`),
+      );
+    expect(wrong).toEqual([]);
+  });
+
+  test("host.ts is types", () => {
+    expect(byPath.get("src/host.ts")!.imports.filter(({ typeOnly }) => !typeOnly)).toEqual([]);
+  });
+});
+
+describe("effects", () => {
+  test("node: modules can be reached from the listed files only", () => {
+    const reaches = new Map<string, boolean>();
+    const reach = (path: string): boolean => {
+      const known = reaches.get(path);
+      if (known !== undefined) return known;
+      reaches.set(path, false);
+      const module = byPath.get(path);
+      const answer = (module?.imports ?? []).some(({ target, typeOnly }) => {
+        if (typeOnly) return false;
+        const next = resolveImport(module!, target);
+        return next === null ? /^(node|bun|deno):/.test(target) : reach(next);
+      });
+      reaches.set(path, answer);
+      return answer;
+    };
+    expect(modules.map(({ path }) => path).filter((path) => reach(path) && !local.test(path))).toEqual([]);
+  });
+
+  const effects =
+    /\b(?:process|console|Deno|Bun)\s*[.[]|\bDate\.now\b|\bnew Date\(\s*\)|\bperformance\s*\.|\bMath\.random\b|(?<![.\w])fetch\s*\(|\bnavigator\b/g;
+  test("no process, console, clock, chance or fetch outside of the command line", () => {
+    const wrong = modules
+      .filter(({ path }) => partOf(path) !== "cli")
+      .flatMap(({ path, code }) => [...code.matchAll(effects)].map(([found]) => `${path}: ${found}`));
+    expect(wrong).toEqual([]);
+  });
+});
+
+describe("files", () => {
+  test("no file has more than 500 lines", () => {
+    const long = [...modules, ...readModules("test")].filter(({ text }) => text.split("\n").length > 501);
+    expect(long.map(({ path, text }) => `${path}: ${text.split("\n").length}`)).toEqual([]);
+  });
+
+  test("no `any`, and no silenced checker, in src", () => {
+    const wrong = modules.flatMap(({ path, text, code }) => [
+      ...[...code.matchAll(/(?:[:<|&,(]\s*|\bas\s+)any\b(?!\s*[:(])/g)].map(([found]) => `${path}: ${found.trim()}`),
+      ...[...text.matchAll(/@ts-(?:ignore|nocheck|expect-error)/g)].map(([found]) => `${path}: ${found}`),
+    ]);
+    expect(wrong).toEqual([]);
+  });
+});
