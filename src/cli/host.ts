@@ -1,8 +1,8 @@
 // The Host of the command line: clock, environment, cores, memory, threads.
 
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { availableParallelism } from "node:os";
+import { availableParallelism, hostname } from "node:os";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { assertUnchanged, FileSource, localFiles } from "../bytes/file.ts";
 import { openStage } from "../bytes/stage.ts";
@@ -41,6 +41,17 @@ async function hashFile(path: string, signal: AbortSignal): Promise<string> {
   }
 }
 
+/** Signal 0 asks without telling. Deno answers only with --allow-run. */
+function isAlive(pid: number): boolean | null {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === "ESRCH" ? false : code === "EPERM" ? true : null;
+  }
+}
+
 export interface HostOptions {
   readonly env: Host["env"];
   readonly signal: AbortSignal;
@@ -51,9 +62,16 @@ export interface HostOptions {
 
 export function createHost(options: HostOptions): Host {
   const { env, signal, report } = options;
+  const lockInfo = {
+    pid: process.pid,
+    // A name that is nobody's: then a lock that is left behind is never taken for one of this machine's.
+    host: attempt(hostname) || `unknown-${randomUUID()}`,
+    started: new Date().toISOString(),
+    isAlive,
+  };
   return {
     fs: localFiles,
-    openStage,
+    openStage: (out, stage) => openStage(out, { ...stage, lockInfo }),
     assertUnchanged,
     hashFile,
     ...readPlaces(env),
