@@ -2,6 +2,7 @@
 
 import * as fs from "node:fs";
 import * as paths from "node:path";
+import process from "node:process";
 import { fail, quote } from "../errors.ts";
 import { errorCode, show } from "./output.ts";
 
@@ -35,6 +36,17 @@ export interface Lock {
 
 /** Locks of this process. A lock with our own pid that is not here was left by a process of an earlier container. */
 const held = new Set<string>();
+
+/** By signal 0, which is never delivered. EPERM: it lives, and is somebody else's. */
+export function processIsAlive(pid: number): boolean | null {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (e) {
+    if (errorCode(e) === "ESRCH") return false;
+    return errorCode(e) === "EPERM" ? true : null;
+  }
+}
 
 /**
  * Takes the lock at `path`, or takes it over from a process of this host that is gone.

@@ -27,15 +27,23 @@ export function assertPlainName(name: string): void {
   }
 }
 
-/** An output is neither an input, nor inside of one, nor around one. */
+/** An output is neither an input, nor inside of one, nor around one. `out` is a real path; links of inputs are followed. */
 export function assertApart(out: string, inputs: readonly string[]): void {
   const within = (inner: string, outer: string) => inner === outer || inner.startsWith(paths.join(outer, paths.sep));
-  for (const input of inputs) {
+  for (const input of inputs.map(followed)) {
     if (!within(out, input) && !within(input, out)) continue;
     const relation = out === input ? "is" : within(out, input) ? "is inside" : "holds";
     fail("output-denied", `Cannot create ${show(out)}: it ${relation} the input ${show(input)}`, {
       hint: "Inputs are never written to: choose another output.",
     });
+  }
+}
+
+function followed(path: string): string {
+  try {
+    return fs.realpathSync(path);
+  } catch {
+    return path;
   }
 }
 

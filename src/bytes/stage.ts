@@ -31,7 +31,7 @@ export interface StageOptions {
   /** What the whole output will take, small files included. */
   readonly requiredBytes: number;
   readonly lockInfo: LockInfo;
-  /** Real paths of the input folders, which no output may touch. */
+  /** The input folders, which no output may touch. */
   readonly inputs: readonly string[];
   readonly planSha256: string;
 }
@@ -41,7 +41,7 @@ export interface Stage {
   readonly folder: string;
   /** Where the output will appear: the given path, with links resolved. */
   readonly out: string;
-  /** E.g. that a dead merge's stage was cleared. Grows at commit if the old output could not be deleted. */
+  /** E.g. that a dead merge's stage was cleared. Grows when something could not be deleted at the end. */
   readonly warnings: readonly Diagnostic[];
   /** Where a file of the output lies until the commit. */
   path(name: string): string;
@@ -51,7 +51,7 @@ export interface Stage {
   journal(line: string): void;
   /** Makes the output appear. If it throws, call `abort`. */
   commit(): Promise<void>;
-  /** Removes the stage. Does nothing after a commit. */
+  /** Removes the stage and never throws, so that it hides no other error. Does nothing after a commit. */
   abort(): Promise<void>;
 }
 
@@ -153,7 +153,7 @@ class FolderStage implements Stage {
     this.state = "committed";
     try {
       syncFolder(paths.dirname(out));
-      if (aside) this.discard(aside);
+      if (aside) this.discard(aside, "It is the old output: delete it.");
     } finally {
       this.lock.release();
     }
@@ -162,7 +162,7 @@ class FolderStage implements Stage {
   async abort(): Promise<void> {
     if (this.state !== "open") return;
     this.state = "aborted";
-    removeFolder(this.folder);
+    this.discard(this.folder, "It is what was staged: delete it.");
     this.lock.release();
     removeParents(paths.dirname(this.out), this.madeParent);
   }
@@ -201,11 +201,11 @@ class FolderStage implements Stage {
     return aside;
   }
 
-  private discard(aside: string): void {
+  private discard(path: string, hint: string): void {
     try {
-      removeFolder(aside);
+      removeFolder(path);
     } catch (e) {
-      this.warnings.push({ kind: "io", message: (e as Error).message, hint: "It is the old output: delete it." });
+      this.warnings.push({ kind: "io", message: (e as Error).message, hint });
     }
   }
 }

@@ -40,8 +40,9 @@ export function createWorkerLoop(host: WorkerHost): (message: ToWorker) => void 
       }
       return;
     }
-    // After "unfit" the coordinator sends nothing that matters any more.
-    await job?.handle(message);
+    if (job) await job.handle(message);
+    // An unfit worker has nothing to close, and nothing else can be asked of it.
+    else if (message.type === "close") host.post({ type: "closed" }, []);
   };
   return (message) => {
     // `last` never rejects: every branch of `handle` answers with its error.
