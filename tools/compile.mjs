@@ -39,7 +39,7 @@ function withDeno(path, out, args) {
     process.stderr.write(stderr);
     return 0;
   }
-  if (/denort|dl\.deno\.land/i.test(stderr)) {
+  if (/denort/i.test(stderr)) {
     console.error(
       "error: Cannot compile with Deno: denort, the runtime that goes into the binary, cannot be downloaded here. Set DENORT_BIN to a local copy of it, or use `npm run compile`, which needs no download.",
     );

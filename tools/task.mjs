@@ -2,7 +2,7 @@
 // by itself (packages, kernels), then does its work with the runtime that was asked for.
 
 import process from "node:process";
-import { preferredRuntime, run } from "./runtimes.mjs";
+import { launcher, preferredRuntime, run } from "./runtimes.mjs";
 import { setUp } from "./setup.mjs";
 
 const tasks = {
@@ -14,11 +14,23 @@ const tasks = {
   bench: { about: "measure", run: bench },
 };
 
-/** How the command line runs from source. Deno gets the permissions that a merge into out/ needs, and no others. */
+/**
+ * All that a merge into out/ needs of Deno. yaml asks for its two LOG variables; without the host's name a lock that a killed
+ * merge left behind is not recognised as one's own.
+ */
+const denoPermissions = [
+  "--allow-read",
+  "--allow-write=out",
+  "--allow-env=HOME,HF_HOME,HF_HUB_CACHE,LOG_TOKENS,LOG_STREAM,NO_COLOR,FORCE_COLOR,TERM,COLUMNS,BRAID_COMMAND",
+  "--allow-sys=hostname",
+];
+
+/** How the command line runs from source, and how its user would call it next. */
 function cli(args) {
   const { name, path } = preferredRuntime();
-  const denoFlags = ["--allow-read", "--allow-write=out", "--allow-env", "--allow-sys"];
-  return run(path, name === "deno" ? ["run", ...denoFlags, "src/cli/main.ts", ...args] : ["src/cli/main.ts", ...args]);
+  const again = { node: `npx ${name}`, bun: "bun", deno: "deno run -A" }[launcher];
+  const flags = name === "deno" ? ["run", "--no-prompt", ...denoPermissions] : [];
+  return run(path, [...flags, "src/cli/main.ts", ...args], { env: { BRAID_COMMAND: `${again} src/cli/main.ts` } });
 }
 
 function demo(args) {

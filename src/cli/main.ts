@@ -33,9 +33,30 @@ async function run(command: Command, context: Context): Promise<number> {
   }
 }
 
+/** Errors of the runtime that its user can act on; null for what is a bug of ours. */
+function asDiagnostic(error: unknown): Diagnostic | null {
+  if (!(error instanceof Error)) return null;
+  if (error.name === "NotCapable") {
+    return {
+      kind: "unsafe-path",
+      message: `Deno does not permit it: ${error.message}`,
+      hint: "Braid needs --allow-read, --allow-env=LOG_TOKENS,LOG_STREAM and, to merge, --allow-write=PARENT_OF_OUT.",
+    };
+  }
+  if (/kernel\/wasm\.ts/.test(error.message)) {
+    return {
+      kind: "file-not-found",
+      message: "Cannot find src/kernel/wasm.ts: the kernels are not built",
+      hint: "Build them: npm run build",
+    };
+  }
+  return null;
+}
+
 /** Prints what went wrong and answers the exit code. With --json, a document on standard output says the same. */
 function reportError(error: unknown, command: Command | undefined, { terminal, env, signal }: Context): number {
-  const cause = signal.aborted && isBraidError(signal.reason) ? signal.reason : error;
+  const known = asDiagnostic(error);
+  const cause = signal.aborted && isBraidError(signal.reason) ? signal.reason : known ? new BraidError(known) : error;
   if (isBraidError(cause)) {
     for (const diagnostic of cause.diagnostics) writeDiagnostic(terminal.err, "error", diagnostic);
     if (command?.json) writeJson(terminal, { exitCode: cause.exitCode, errors: cause.diagnostics });

@@ -20,6 +20,7 @@ import {
 import { createHost } from "./host.ts";
 import type { Context } from "./main.ts";
 import { toRequest } from "./options.ts";
+import { baseModel } from "./plan.ts";
 import type { CommandOf } from "./program.ts";
 import { readRecipe } from "./recipe-text.ts";
 import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
@@ -29,11 +30,13 @@ const workerEntry = new URL("./worker.ts", import.meta.url);
 
 /** The line about a merge that is about to run. */
 function writeHeader(screen: Screen, plan: Plan, out: string): void {
-  const models = plan.inputs.map((input) => printable(input.reference));
+  const base = baseModel(plan);
+  const models = plan.inputs.filter((_, i) => i !== base).map(({ reference }) => printable(reference));
   screen.write(
     `${paint(screen, "bold", plan.method)} of ${plural(models.length, "model")} → ${printable(out)}\n` +
       formatTable([
         ["models", models.join(", ")],
+        ...(base === null ? [] : [["base", printable(plan.inputs[base]?.reference ?? "")]]),
         ["tensors", `${formatCount(plan.tensors.length)} (${formatParameters(plan.parameters)} parameters)`],
         ["bytes", `${formatBytes(plan.bytesRead)} to read, ${formatBytes(plan.bytesWritten)} to write`],
         ["memory", `at most ${formatMemory(plan.memory.peakBytes)}, ${plural(plan.memory.workers, "worker")}`],

@@ -1,7 +1,7 @@
 // `braid plan`: everything that a merge would do, without doing it.
 
 import type { Diagnostic } from "../errors.ts";
-import type { Scalar, Survey } from "../kernel/program.ts";
+import type { Keep, Scalar, Survey, Term } from "../kernel/program.ts";
 import { prepare } from "../merge.ts";
 import type { Plan, PlanTensor } from "../plan/plan.ts";
 import {
@@ -24,27 +24,44 @@ import { paint, type Screen, writeDiagnostic } from "./terminal.ts";
 /** Rows of the tensor table without --all. */
 const tableLimit = 20;
 
-const scalar = (value: Scalar): string =>
-  typeof value === "number" ? String(Number(value.toPrecision(4))) : `‹${value.from}›`;
+const digits = (value: number): string => String(Number(value.toPrecision(4)));
+const scalar = (value: Scalar): string => (typeof value === "number" ? digits(value) : `‹${value.from}›`);
 
-/** A program in a few words: "base + 0.7·m1 drop 90 % + …, elect weighted". */
-export function programText({ program }: PlanTensor): string {
+/** w · s as one number where both are known; a 1 is left out. */
+function coefficient({ weight, scale }: Term): string {
+  if (typeof weight === "number" && typeof scale === "number") return `${digits(weight * scale)}·`;
+  return [weight, scale]
+    .filter((value) => value !== 1)
+    .map((value) => `${scalar(value)}·`)
+    .join("");
+}
+
+function keepText({ random, magnitude }: Keep): string {
+  const parts = [
+    ...(random && random.threshold > 0 ? [`drop ${Number(((random.threshold / 2 ** 32) * 100).toFixed(2))} %`] : []),
+    ...(magnitude ? ["trim"] : []),
+  ];
+  return parts.length > 0 ? ` (${parts.join(", ")})` : "";
+}
+
+/** A program in one line; iN is model N of the plan, ‹x› comes from a survey: "i3 + elect(7·i0 (drop 90 %) + …)". */
+export function programText({ program, inputs, solve }: PlanTensor): string {
   if (program.op === "copy") return "copy";
-  const terms = program.terms.map((term) => {
-    const keep = [
-      ...(term.keep.random && term.keep.random.threshold > 0
-        ? [`drop ${Number(((term.keep.random.threshold / 2 ** 32) * 100).toFixed(2))} %`]
-        : []),
-      ...(term.keep.magnitude ? ["trim"] : []),
-    ];
-    return `${scalar(term.scale)}·i${term.input}${keep.length > 0 ? ` (${keep.join(", ")})` : ""}`;
-  });
-  const base = program.base === null ? "" : `i${program.base} + `;
-  const lambda = program.lambda === 1 ? "" : `${scalar(program.lambda)} · `;
+  const model = (input: number) => `i${inputs[input]?.model ?? "?"}`;
+  const sum = program.terms.map((term) => `${coefficient(term)}${model(term.input)}${keepText(term.keep)}`).join(" + ");
+  const lambda = program.lambda === 1 ? "" : `${scalar(program.lambda)}·`;
   const { combine } = program;
-  const sum = terms.join(" + ");
-  const body = combine.op === "sum" ? (lambda ? `(${sum})` : sum) : `elect(${sum})${combine.divide ? " / Σw" : ""}`;
-  return `${base}${lambda}${body}`;
+  const body = combine.op === "elect" ? `elect(${sum})${combine.divide ? " / Σw" : ""}` : lambda ? `(${sum})` : sum;
+  const given = typeof solve.t === "number" ? `, t ${digits(solve.t)}` : "";
+  return `${program.base === null ? "" : `${model(program.base)} + `}${lambda}${body}${given}`;
+}
+
+/** Index of the model that deltas are taken from, or null. */
+export function baseModel(plan: Plan): number | null {
+  for (const { program, inputs } of plan.tensors) {
+    if (program.op === "merge" && program.base !== null) return inputs[program.base]?.model ?? null;
+  }
+  return null;
 }
 
 function surveyCounts(plan: Plan): string {
@@ -75,16 +92,18 @@ export function writePlan(screen: Screen, plan: Plan, all: boolean): void {
       ["kernels", `sha256 ${plan.kernelSha256}`],
     ]),
   );
+  const base = baseModel(plan);
   title("Inputs");
   screen.write(
     formatTable(
       plan.inputs.map(({ reference, files }, i) => [
         `i${i}`,
         printable(reference),
+        i === base ? "base" : "",
         plural(files.length, "file"),
         formatBytes(files.reduce((sum, file) => sum + file.byteLength, 0)),
       ]),
-      [3],
+      [4],
     ),
   );
   title("Outputs");
