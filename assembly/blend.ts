@@ -41,20 +41,26 @@ export function finish(out: usize, base: usize, acc: usize, lambda: f32, count: 
   if (part > 0) storePart(out, f32x4.add(loadPart(base, part), f32x4.mul(factor, loadPart(acc, part))), part);
 }
 
+function clamp(v: v128, limit: v128): v128 {
+  const over = f32x4.gt(f32x4.abs(v), limit); // false for NaN, and for the zeros that pad the end
+  return v128.bitselect(v128.bitselect(v, limit, f32x4.splat(-0.0)), v, over);
+}
+
 export function clamp_finite(x: usize, limit: f32, count: usize): i32 {
   const top = f32x4.splat(limit);
-  const sign = i32x4.splat(0x80000000);
   let changed = i32x4.splat(0);
   const end = x + (count << 2);
-  while (x < end) {
-    const part = min<usize>(16, end - x);
-    const v = part == 16 ? v128.load(x) : loadPart(x, part);
-    const over = f32x4.gt(f32x4.abs(v), top); // false for NaN, and for the zeros that pad the end
-    const limited = v128.bitselect(v128.bitselect(v, top, sign), v, over);
-    changed = i32x4.sub(changed, over);
-    if (part == 16) v128.store(x, limited);
-    else storePart(x, limited, part);
-    x += 16;
+  for (; x + 16 <= end; x += 16) {
+    const v = v128.load(x);
+    const clamped = clamp(v, top);
+    changed = i32x4.sub(changed, i32x4.ne(v, clamped));
+    v128.store(x, clamped);
+  }
+  if (x < end) {
+    const v = loadPart(x, end - x);
+    const clamped = clamp(v, top);
+    changed = i32x4.sub(changed, i32x4.ne(v, clamped));
+    storePart(x, clamped, end - x);
   }
   const total = i32x4.extract_lane(changed, 0) + i32x4.extract_lane(changed, 1);
   return total + i32x4.extract_lane(changed, 2) + i32x4.extract_lane(changed, 3);

@@ -2,39 +2,83 @@
 //
 // Sixteen elements share one Philox block, a byte each. A byte below the threshold's upper byte drops, one above keeps, and
 // an equal one (1 of 256) is decided by 24 more bits, so that the probability is exact to 2^-32 at the price of 8 bits.
+//
+// A chunk of a mask is made in three passes: draw the bytes; compare them, noting the equal ones; refine those, four at a
+// time. Refining them one by one as they come costs a fifth more.
 
+import { storePart } from "./lanes";
 import { philoxBytes, philoxRefine } from "./philox";
 
-const draws: usize = memory.data(64, 16);
+const chunkElements: usize = 4096;
+/** Random bytes of a chunk, and room for the incomplete last step of `philoxBytes`. */
+const draws: usize = memory.data(4096 + 128, 16);
+/** Positions (u16) in the chunk whose byte equals its threshold's, and room for three more. */
+const equals: usize = memory.data(2 * 4096 + 8, 16);
+/** Thresholds for a tail of less than 16, and the one threshold that a whole mask has in common. */
+const tail: usize = memory.data(64, 16);
+const common: usize = memory.data(4, 4);
 
-/** Turns the 16 random bytes at `bytes` (block lo, hi) into mask bytes. Equal bytes are decided by `threshold`. */
-function decide(bytes: usize, lo: u32, hi: u32, k0: u32, k1: u32, threshold: u32): void {
-  const v = v128.load(bytes);
-  const upper = i8x16.splat(<i8>(threshold >> 24));
-  v128.store(bytes, i8x16.ge_u(v, upper));
-  const rest = threshold & 0xffffff;
-  if (rest == 0) return; // an equal byte then never drops
-  let equal: u32 = i8x16.bitmask(i8x16.eq(v, upper));
-  while (equal != 0) {
-    const index: u32 = ctz(equal);
-    if (philoxRefine(lo, hi, index, k0, k1) < rest) store<u8>(bytes + index, 0);
-    equal &= equal - 1;
+/** Notes the positions of set bits, counted from `first`, behind the `noted` ones; returns how many are noted then. */
+function note(bits: u32, first: usize, noted: usize): usize {
+  while (bits != 0) {
+    store<u16>(equals + (noted << 1), <u16>(first + ctz(bits)));
+    noted++;
+    bits &= bits - 1;
   }
+  return noted;
 }
 
-/** The number of 0xff among `count` mask bytes. */
-function kept(mask: usize, count: usize): i32 {
-  let total = i32x4.splat(0);
-  const end = mask + count;
-  for (; mask + 16 <= end; mask += 16) {
-    // 0xff is −1: adding neighbours twice gives minus the number kept of each four.
-    const pairs = i16x8.extadd_pairwise_i8x16_s(v128.load(mask));
-    total = i32x4.sub(total, i32x4.extadd_pairwise_i16x8_s(pairs));
+/** Adds the number of 0xff bytes to four counts: 0xff is −1, and adding neighbours twice gives minus the sum of four. */
+function addKept(counts: v128, mask: v128): v128 {
+  return i32x4.sub(counts, i32x4.extadd_pairwise_i16x8_s(i16x8.extadd_pairwise_i8x16_s(mask)));
+}
+
+function sumLanes(v: v128): i32 {
+  const total = i32x4.extract_lane(v, 0) + i32x4.extract_lane(v, 1);
+  return total + i32x4.extract_lane(v, 2) + i32x4.extract_lane(v, 3);
+}
+
+/** Zeroes the bytes of v from `length` (1…15) on. */
+function onlyFirst(v: v128, length: usize): v128 {
+  const index = i8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return v128.and(v, i8x16.lt_u(index, i8x16.splat(<i8>length)));
+}
+
+/** The `noted`-th noted position. */
+function position(noted: usize): usize {
+  return <usize>load<u16>(equals + (noted << 1));
+}
+
+/** The lower 24 bits of the threshold of a position. */
+function restAt(thresholds: usize, each: usize, position: usize): u32 {
+  return load<u32>(thresholds + ((position & each) << 2)) & 0xffffff;
+}
+
+/**
+ * Decides the noted elements of a chunk that starts with block (lo, hi). `each` is −1 when every element has a threshold,
+ * 0 when there is one for all. Returns how many were dropped.
+ */
+function refine(mask: usize, noted: usize, lo: u32, hi: u32, k0: u32, k1: u32, thresholds: usize, each: usize): i32 {
+  // Pad to whole vectors with position 0, whose results are not used.
+  store<u64>(equals + (noted << 1), 0);
+  let dropped = 0;
+  for (let n: usize = 0; n < noted; n += 4) {
+    const at = i32x4.extend_low_i16x8_u(v128.load64_zero(equals + (n << 1)));
+    const low = i32x4.add(i32x4.splat(lo), i32x4.shr_u(at, 4));
+    const high = i32x4.sub(i32x4.splat(hi), i32x4.lt_u(low, i32x4.splat(lo)));
+    const r = philoxRefine(low, high, v128.and(at, i32x4.splat(15)), k0, k1);
+    let rest = i32x4.splat(restAt(thresholds, each, position(n)));
+    rest = i32x4.replace_lane(rest, 1, restAt(thresholds, each, position(n + 1)));
+    rest = i32x4.replace_lane(rest, 2, restAt(thresholds, each, position(n + 2)));
+    rest = i32x4.replace_lane(rest, 3, restAt(thresholds, each, position(n + 3)));
+    let drops: u32 = i32x4.bitmask(i32x4.lt_s(r, rest)); // both have 24 bits
+    if (noted - n < 4) drops &= (1 << <u32>(noted - n)) - 1;
+    for (; drops != 0; drops &= drops - 1) {
+      store<u8>(mask + position(n + ctz(drops)), 0);
+      dropped++;
+    }
   }
-  let sum = i32x4.extract_lane(total, 0) + i32x4.extract_lane(total, 1);
-  sum += i32x4.extract_lane(total, 2) + i32x4.extract_lane(total, 3);
-  for (; mask < end; mask++) sum += load<u8>(mask) & 1;
-  return sum;
+  return dropped;
 }
 
 export function keep_mask(mask: usize, k0: u32, k1: u32, blockLo: u32, blockHi: u32, threshold: u32, count: usize): i32 {
@@ -42,22 +86,51 @@ export function keep_mask(mask: usize, k0: u32, k1: u32, blockLo: u32, blockHi: 
     memory.fill(mask, 0xff, count);
     return <i32>count;
   }
-  const end = mask + count;
-  let lo = i32x4.add(i32x4.splat(blockLo), i32x4(0, 1, 2, 3));
-  let hi = i32x4.sub(i32x4.splat(blockHi), i32x4.lt_u(lo, i32x4.splat(blockLo)));
-  for (let at = mask; at < end; at += 64) {
-    const whole = at + 64 <= end;
-    const bytes = whole ? at : draws;
-    philoxBytes(bytes, lo, hi, k0, k1);
-    decide(bytes, i32x4.extract_lane(lo, 0), i32x4.extract_lane(hi, 0), k0, k1, threshold);
-    decide(bytes + 16, i32x4.extract_lane(lo, 1), i32x4.extract_lane(hi, 1), k0, k1, threshold);
-    decide(bytes + 32, i32x4.extract_lane(lo, 2), i32x4.extract_lane(hi, 2), k0, k1, threshold);
-    decide(bytes + 48, i32x4.extract_lane(lo, 3), i32x4.extract_lane(hi, 3), k0, k1, threshold);
-    if (!whole) memory.copy(at, draws, end - at);
-    lo = i32x4.add(lo, i32x4.splat(4));
-    hi = i32x4.sub(hi, i32x4.lt_u(lo, i32x4.splat(4)));
+  const limit = i8x16.splat(<i8>(threshold >> 24));
+  const open = (threshold & 0xffffff) != 0; // otherwise an equal byte never drops
+  store<u32>(common, threshold);
+  let total = 0;
+  while (count > 0) {
+    const size = min<usize>(count, chunkElements);
+    philoxBytes(draws, draws + size, blockLo, blockHi, k0, k1);
+    let kept = i32x4.splat(0);
+    let noted: usize = 0;
+    let i: usize = 0;
+    for (; i + 16 <= size; i += 16) {
+      const v = v128.load(draws + i);
+      const keep = i8x16.ge_u(v, limit);
+      v128.store(mask + i, keep);
+      kept = addKept(kept, keep);
+      if (open) noted = note(i8x16.bitmask(i8x16.eq(v, limit)), i, noted);
+    }
+    if (i < size) {
+      const v = v128.load(draws + i);
+      const keep = onlyFirst(i8x16.ge_u(v, limit), size - i);
+      storePart(mask + i, keep, size - i);
+      kept = addKept(kept, keep);
+      if (open) noted = note(i8x16.bitmask(onlyFirst(i8x16.eq(v, limit), size - i)), i, noted);
+    }
+    total += sumLanes(kept) - refine(mask, noted, blockLo, blockHi, k0, k1, common, 0);
+    mask += size;
+    count -= size;
+    blockLo += <u32>(chunkElements >> 4);
+    blockHi += u32(blockLo < <u32>(chunkElements >> 4));
   }
-  return kept(mask, count);
+  return total;
+}
+
+/** The upper bytes of 16 thresholds. */
+function upperBytes(thresholds: usize): v128 {
+  // Shifted to 0…255, the lanes pass the saturating narrowings unchanged: 32 → 16 → 8 bits, in order.
+  const first = i16x8.narrow_i32x4_u(
+    i32x4.shr_u(v128.load(thresholds), 24),
+    i32x4.shr_u(v128.load(thresholds, 16), 24),
+  );
+  const second = i16x8.narrow_i32x4_u(
+    i32x4.shr_u(v128.load(thresholds, 32), 24),
+    i32x4.shr_u(v128.load(thresholds, 48), 24),
+  );
+  return i8x16.narrow_i16x8_u(first, second);
 }
 
 export function keep_mask_each(
@@ -69,27 +142,38 @@ export function keep_mask_each(
   thresholds: usize,
   count: usize,
 ): i32 {
-  const end = mask + count;
-  let lo = i32x4.add(i32x4.splat(blockLo), i32x4(0, 1, 2, 3));
-  let hi = i32x4.sub(i32x4.splat(blockHi), i32x4.lt_u(lo, i32x4.splat(blockLo)));
-  let block = (<u64>blockHi << 32) | <u64>blockLo;
-  for (let at = mask; at < end; at += 64, block += 4) {
-    philoxBytes(draws, lo, hi, k0, k1);
-    const size = min<usize>(64, end - at);
-    for (let i: usize = 0; i < size; i++, thresholds += 4) {
-      const threshold = load<u32>(thresholds);
-      const byte: u32 = load<u8>(draws + i);
-      let keep = byte >= threshold >> 24;
-      if (byte == threshold >> 24) {
-        const own = block + (i >> 4);
-        keep = philoxRefine(<u32>own, <u32>(own >> 32), <u32>i & 15, k0, k1) >= (threshold & 0xffffff);
-      }
-      store<u8>(at + i, keep ? 0xff : 0);
+  let total = 0;
+  while (count > 0) {
+    const size = min<usize>(count, chunkElements);
+    philoxBytes(draws, draws + size, blockLo, blockHi, k0, k1);
+    let kept = i32x4.splat(0);
+    let noted: usize = 0;
+    let i: usize = 0;
+    for (; i + 16 <= size; i += 16) {
+      const v = v128.load(draws + i);
+      const limit = upperBytes(thresholds + (i << 2));
+      const keep = i8x16.ge_u(v, limit);
+      v128.store(mask + i, keep);
+      kept = addKept(kept, keep);
+      noted = note(i8x16.bitmask(i8x16.eq(v, limit)), i, noted);
     }
-    lo = i32x4.add(lo, i32x4.splat(4));
-    hi = i32x4.sub(hi, i32x4.lt_u(lo, i32x4.splat(4)));
+    if (i < size) {
+      const v = v128.load(draws + i);
+      memory.copy(tail, thresholds + (i << 2), (size - i) << 2);
+      const limit = upperBytes(tail);
+      const keep = onlyFirst(i8x16.ge_u(v, limit), size - i);
+      storePart(mask + i, keep, size - i);
+      kept = addKept(kept, keep);
+      noted = note(i8x16.bitmask(onlyFirst(i8x16.eq(v, limit), size - i)), i, noted);
+    }
+    total += sumLanes(kept) - refine(mask, noted, blockLo, blockHi, k0, k1, thresholds, -1);
+    mask += size;
+    thresholds += size << 2;
+    count -= size;
+    blockLo += <u32>(chunkElements >> 4);
+    blockHi += u32(blockLo < <u32>(chunkElements >> 4));
   }
-  return kept(mask, count);
+  return total;
 }
 
 // Mask bytes become lanes by sign extension, 0xff → 0xffff → 0xffffffff:

@@ -1,6 +1,6 @@
-// Philox4x32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), four blocks at once.
+// Philox4x32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), with a block in every lane.
 //
-// A lane is a block: word j of blocks b … b+3 is one vector. Round:
+// Word j of the blocks b … b+3 is one vector. Round:
 //   (hi0, lo0) = M0·c0    (hi1, lo1) = M1·c2
 //   c ← (hi1 ⊕ c1 ⊕ k0, lo1, hi0 ⊕ c3 ⊕ k1, lo0), then k0 += W0, k1 += W1
 
@@ -27,67 +27,111 @@ function upper(low: v128, high: v128): v128 {
   return v128.shuffle<u32>(low, high, 1, 3, 5, 7);
 }
 
+// From one word a vector to one block a vector, a 4×4 transpose:
+//
+//   w0   | w0(0) w0(1) w0(2) w0(3) |      low01   | w0(0) w1(0) w0(1) w1(1) |      | w0(0) w1(0) w2(0) w3(0) |   block 0
+//   w1   | w1(0) w1(1) w1(2) w1(3) |  →   low23   | w2(0) w3(0) w2(1) w3(1) |  →   | w0(1) w1(1) w2(1) w3(1) |   block 1
+//   w2   | w2(0) w2(1) w2(2) w2(3) |      high01  | w0(2) w1(2) w0(3) w1(3) |      | w0(2) w1(2) w2(2) w3(2) |   block 2
+//   w3   | w3(0) w3(1) w3(2) w3(3) |      high23  | w2(2) w3(2) w2(3) w3(3) |      | w0(3) w1(3) w2(3) w3(3) |   block 3
+
+function storeBlocks(out: usize, w0: v128, w1: v128, w2: v128, w3: v128): void {
+  const low01 = v128.shuffle<u32>(w0, w1, 0, 4, 1, 5);
+  const low23 = v128.shuffle<u32>(w2, w3, 0, 4, 1, 5);
+  v128.store(out, v128.shuffle<u64>(low01, low23, 0, 2));
+  v128.store(out, v128.shuffle<u64>(low01, low23, 1, 3), 16);
+  const high01 = v128.shuffle<u32>(w0, w1, 2, 6, 3, 7);
+  const high23 = v128.shuffle<u32>(w2, w3, 2, 6, 3, 7);
+  v128.store(out, v128.shuffle<u64>(high01, high23, 0, 2), 32);
+  v128.store(out, v128.shuffle<u64>(high01, high23, 1, 3), 48);
+}
+
 /**
- * Writes the 64 random bytes of blocks (lo, hi), one block per lane, to `out`: 16 bytes a block, in block order.
- * The counter is (lo, hi, 0, 0).
+ * Writes the random bytes of blocks (lo, hi), (lo, hi) + 1, … to `out`, 16 a block, eight blocks at a time, until `end`
+ * is reached or passed by less than 128 bytes. The counter is (lo, hi, 0, 0).
+ *
+ * Two groups of four blocks hide each other's latency, and rounds in a loop keep the registers: measured against one
+ * group, unrolled rounds, and i32x4.mul for the lower words, this is the best for V8 and within 15 % of it for JSC.
  */
-export function philoxBytes(out: usize, lo: v128, hi: v128, k0: u32, k1: u32): void {
+export function philoxBytes(out: usize, end: usize, lo: u32, hi: u32, k0: u32, k1: u32): void {
   const m0 = i32x4.splat(M0);
   const m1 = i32x4.splat(M1);
   const w0 = i32x4.splat(W0);
   const w1 = i32x4.splat(W1);
+  const four = i32x4.splat(4);
+  let low = i32x4.add(i32x4.splat(lo), i32x4(0, 1, 2, 3));
+  let high = i32x4.sub(i32x4.splat(hi), i32x4.lt_u(low, i32x4.splat(lo))); // a lane that wrapped carries
+  for (; out < end; out += 128) {
+    let key0 = i32x4.splat(k0);
+    let key1 = i32x4.splat(k1);
+    // The first round knows that c2 = c3 = 0.
+    let a = i64x2.extmul_low_i32x4_u(low, m0);
+    let b = i64x2.extmul_high_i32x4_u(low, m0);
+    let c0 = v128.xor(high, key0);
+    let c1 = i32x4.splat(0);
+    let c2 = v128.xor(upper(a, b), key1);
+    let c3 = lower(a, b);
+    low = i32x4.add(low, four);
+    high = i32x4.sub(high, i32x4.lt_u(low, four));
+    a = i64x2.extmul_low_i32x4_u(low, m0);
+    b = i64x2.extmul_high_i32x4_u(low, m0);
+    let d0 = v128.xor(high, key0);
+    let d1 = i32x4.splat(0);
+    let d2 = v128.xor(upper(a, b), key1);
+    let d3 = lower(a, b);
+    low = i32x4.add(low, four);
+    high = i32x4.sub(high, i32x4.lt_u(low, four));
+    for (let round = 1; round < 10; round++) {
+      key0 = i32x4.add(key0, w0);
+      key1 = i32x4.add(key1, w1);
+      a = i64x2.extmul_low_i32x4_u(c0, m0);
+      b = i64x2.extmul_high_i32x4_u(c0, m0);
+      let c = i64x2.extmul_low_i32x4_u(c2, m1);
+      let d = i64x2.extmul_high_i32x4_u(c2, m1);
+      c0 = v128.xor(v128.xor(upper(c, d), c1), key0);
+      c1 = lower(c, d);
+      c2 = v128.xor(v128.xor(upper(a, b), c3), key1);
+      c3 = lower(a, b);
+      a = i64x2.extmul_low_i32x4_u(d0, m0);
+      b = i64x2.extmul_high_i32x4_u(d0, m0);
+      c = i64x2.extmul_low_i32x4_u(d2, m1);
+      d = i64x2.extmul_high_i32x4_u(d2, m1);
+      d0 = v128.xor(v128.xor(upper(c, d), d1), key0);
+      d1 = lower(c, d);
+      d2 = v128.xor(v128.xor(upper(a, b), d3), key1);
+      d3 = lower(a, b);
+    }
+    storeBlocks(out, c0, c1, c2, c3);
+    storeBlocks(out + 64, d0, d1, d2, d3);
+  }
+}
+
+/**
+ * The 24 bits that decide an element whose byte equals its threshold's, for four elements (lanes): element `index`
+ * (0…15) of block (lo, hi) has word index mod 4 of counter (lo, hi, 1, index >> 2).
+ */
+export function philoxRefine(lo: v128, hi: v128, index: v128, k0: u32, k1: u32): v128 {
+  const m0 = i32x4.splat(M0);
+  const m1 = i32x4.splat(M1);
   let key0 = i32x4.splat(k0);
   let key1 = i32x4.splat(k1);
-  // The first round knows that c2 = c3 = 0.
-  let a = i64x2.extmul_low_i32x4_u(lo, m0);
-  let b = i64x2.extmul_high_i32x4_u(lo, m0);
-  let c0 = v128.xor(hi, key0);
-  let c1 = i32x4.splat(0);
-  let c2 = v128.xor(upper(a, b), key1);
-  let c3 = lower(a, b);
-  for (let round = 1; round < 10; round++) {
-    key0 = i32x4.add(key0, w0);
-    key1 = i32x4.add(key1, w1);
-    a = i64x2.extmul_low_i32x4_u(c0, m0);
-    b = i64x2.extmul_high_i32x4_u(c0, m0);
+  let c0 = lo;
+  let c1 = hi;
+  let c2 = i32x4.splat(1);
+  let c3 = i32x4.shr_u(index, 2);
+  for (let round = 0; round < 10; round++) {
+    const a = i64x2.extmul_low_i32x4_u(c0, m0);
+    const b = i64x2.extmul_high_i32x4_u(c0, m0);
     const c = i64x2.extmul_low_i32x4_u(c2, m1);
     const d = i64x2.extmul_high_i32x4_u(c2, m1);
     c0 = v128.xor(v128.xor(upper(c, d), c1), key0);
     c1 = lower(c, d);
     c2 = v128.xor(v128.xor(upper(a, b), c3), key1);
     c3 = lower(a, b);
+    key0 = i32x4.add(key0, i32x4.splat(W0));
+    key1 = i32x4.add(key1, i32x4.splat(W1));
   }
-  // From one word a vector to one block a vector, a 4×4 transpose:
-  //
-  //   c0   | w0(0) w0(1) w0(2) w0(3) |       ab     | w0(0) w1(0) w0(1) w1(1) |      block 0  | w0(0) w1(0) w2(0) w3(0) |
-  //   c1   | w1(0) w1(1) w1(2) w1(3) |  →    cd     | w2(0) w3(0) w2(1) w3(1) |  →   block 1  | w0(1) w1(1) w2(1) w3(1) |
-  //   c2   | w2(0) …                 |       ab', cd' the same of blocks 2 and 3      …
-  const ab = v128.shuffle<u32>(c0, c1, 0, 4, 1, 5);
-  const cd = v128.shuffle<u32>(c2, c3, 0, 4, 1, 5);
-  v128.store(out, v128.shuffle<u64>(ab, cd, 0, 2));
-  v128.store(out, v128.shuffle<u64>(ab, cd, 1, 3), 16);
-  const ab2 = v128.shuffle<u32>(c0, c1, 2, 6, 3, 7);
-  const cd2 = v128.shuffle<u32>(c2, c3, 2, 6, 3, 7);
-  v128.store(out, v128.shuffle<u64>(ab2, cd2, 0, 2), 32);
-  v128.store(out, v128.shuffle<u64>(ab2, cd2, 1, 3), 48);
-}
-
-/** The 24 bits that decide element `index` (0…15) of block (lo, hi) when its byte equals the threshold's. */
-export function philoxRefine(lo: u32, hi: u32, index: u32, k0: u32, k1: u32): u32 {
-  let c0 = lo;
-  let c1 = hi;
-  let c2: u32 = 1;
-  let c3: u32 = index >> 2;
-  for (let round = 0; round < 10; round++) {
-    const p0 = <u64>M0 * <u64>c0;
-    const p1 = <u64>M1 * <u64>c2;
-    c0 = <u32>(p1 >> 32) ^ c1 ^ k0;
-    c1 = <u32>p1;
-    c2 = <u32>(p0 >> 32) ^ c3 ^ k1;
-    c3 = <u32>p0;
-    k0 += W0;
-    k1 += W1;
-  }
-  const word = index & 3;
-  return (word < 2 ? (word == 0 ? c0 : c1) : word == 2 ? c2 : c3) >> 8;
+  const odd = i32x4.ne(v128.and(index, i32x4.splat(1)), i32x4.splat(0));
+  const upperHalf = i32x4.ne(v128.and(index, i32x4.splat(2)), i32x4.splat(0));
+  const word = v128.bitselect(v128.bitselect(c3, c2, odd), v128.bitselect(c1, c0, odd), upperHalf);
+  return i32x4.shr_u(word, 8);
 }

@@ -55,6 +55,13 @@ function roundEven(x: number): number {
   return down % 2 === 0 ? down : down + 1;
 }
 
+/** The e with 2^e ≤ x < 2^(e+1), for x > 0. The logarithm may be off by an ulp, next to powers of two. */
+function binade(x: number): number {
+  const e = Math.floor(Math.log2(x));
+  if (2 ** e > x) return e - 1;
+  return 2 ** (e + 1) <= x ? e + 1 : e;
+}
+
 /** Number to IEEE 754 interchange format: nearest even, NaN as the positive quiet NaN without payload. */
 function encode(x: number, { exponentBits, fractionBits }: Format): number {
   const top = 2 ** exponentBits - 1;
@@ -65,8 +72,7 @@ function encode(x: number, { exponentBits, fractionBits }: Format): number {
   const magnitude = Math.abs(x);
   if (magnitude === Infinity) return sign + infinity;
   // The unit of the last place is that of the binade, and that of the lowest binade below it.
-  let exponent = 1 - bias;
-  while (magnitude >= 2 ** (exponent + 1)) exponent++;
+  const exponent = Math.max(1 - bias, binade(magnitude));
   const units = roundEven(magnitude / 2 ** (exponent - fractionBits));
   // `units` counts from the binade's zero; the implicit bit, and a carry into the next binade, add to the exponent by themselves.
   return sign + Math.min((exponent - (1 - bias)) * 2 ** fractionBits + units, infinity);

@@ -157,6 +157,27 @@ describe("braid-mask-v1", () => {
     expect(count - kept).toBeLessThan(180);
   });
 
+  test("an element drops when its 32 bits are below the threshold, not when they are equal", () => {
+    const key = [77, 88] as const;
+    for (let i = 0; i < 64; i++) {
+      const [lo, index] = [i >> 4, i & 15];
+      // The element's 32 bits, straight from the definition.
+      const byte = reference.blockBytes(lo, 9, key)[index]!;
+      const bits = byte * 2 ** 24 + (reference.philox([lo, 9, 1, index >> 2], key)[index & 3]! >>> 8);
+      for (const [threshold, keep] of [
+        [bits, 0xff],
+        [bits + 1, 0],
+      ] as const) {
+        reset();
+        const out = room(64);
+        run.keep_mask(out, ...key, 0, 9, threshold, 64);
+        const each = room(64);
+        run.keep_mask_each(each, ...key, 0, 9, put(new Uint32Array(64).fill(threshold)), 64);
+        expect([bytes(out, 64)[i], bytes(each, 64)[i]]).toEqual([keep, keep]);
+      }
+    }
+  });
+
   test("a threshold for every element gives what one threshold gives where they are equal", () => {
     expect(
       sweep((count, misalign) => {
@@ -173,6 +194,45 @@ describe("braid-mask-v1", () => {
         return integerDifference(bytes(out, count), expected);
       }),
     ).toBe("");
+  });
+
+  test("masks longer than a chunk carry the block number on", () => {
+    for (const [lo, hi] of [
+      [0, 0],
+      [0xffffff01, 4],
+      [0xffffffff, 0xffffffff],
+    ] as const) {
+      reset();
+      const count = 3 * 4096 + 21;
+      const out = room(count, 1);
+      const each = room(count, 2);
+      run.keep_mask(out, 3, 4, lo, hi, 0xe6666666, count);
+      run.keep_mask_each(each, 3, 4, lo, hi, put(new Uint32Array(count).fill(0xe6666666)), count);
+      const expected = reference.keep_mask([3, 4], lo, hi, 0xe6666666, count);
+      expect(integerDifference(bytes(out, count), expected)).toBe("");
+      expect(integerDifference(bytes(each, count), expected)).toBe("");
+      expect(damage()).toBe("");
+    }
+  });
+
+  test("equal bytes everywhere are all refined", () => {
+    // Thresholds that follow the draws: every byte is equal, and every second element drops by its lower bits.
+    const count = 4096 + 16;
+    const expected = new Uint8Array(count);
+    const thresholds = new Uint32Array(count);
+    for (let block = 0; block < count / 16; block++) {
+      reference.blockBytes(block, 0, [5, 5]).forEach((byte, index) => {
+        const i = block * 16 + index;
+        const r = reference.philox([block, 0, 1, index >> 2], [5, 5])[index & 3]! >>> 8;
+        thresholds[i] = byte * 2 ** 24 + Math.min(r + (i & 1), 0xffffff);
+        expected[i] = i & 1 ? 0 : 0xff;
+      });
+    }
+    reset();
+    const out = room(count);
+    expect(run.keep_mask_each(out, 5, 5, 0, 0, put(thresholds), count)).toBe(count / 2);
+    expect(integerDifference(bytes(out, count), expected)).toBe("");
+    expect(damage()).toBe("");
   });
 
   test("a mask is the same wherever it is cut", () => {

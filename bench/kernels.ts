@@ -1,0 +1,107 @@
+// Nanoseconds per element of every kernel, on tiles of 4,096 elements that stay in the cache:
+//   bun bench/kernels.ts      deno run -A bench/kernels.ts      (…and a word, to run only the kernels whose name has it)
+
+import { compileKernel, createKernel } from "../src/kernel/kernel.ts";
+import { maskKey, maskThreshold } from "../src/kernel/mask.ts";
+
+const count = 4096;
+const kernel = createKernel(compileKernel(), 1 << 20);
+const e = kernel.exports;
+let next = kernel.heapStart;
+
+function take(byteLength: number): number {
+  const pointer = next;
+  next = Math.ceil((next + byteLength) / 64) * 64;
+  return pointer;
+}
+
+/** A tile of weights or deltas, roughly normal, from a fixed generator. */
+function tile(seed: number, width: number, spread: number): number {
+  const pointer = take(count * 4);
+  const view = new Float32Array(kernel.memory.buffer, pointer, count);
+  let state = seed * 2654435761 + 1;
+  const draw = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32 - 0.5;
+  };
+  for (let i = 0; i < count; i++) view[i] = (draw() + draw() + draw()) * spread;
+  if (width === 4) return pointer;
+  const narrow = take(count * 2);
+  e.encode_bf16(narrow, pointer, count);
+  return narrow;
+}
+
+const models = 8;
+const f32 = Array.from({ length: models }, (_, m) => tile(m, 4, 0.01));
+const votes = take(models * count * 4);
+f32.forEach((pointer, m) => {
+  kernel.u8(votes + m * count * 4, count * 4).set(kernel.u8(pointer, count * 4));
+});
+const [x, y] = [f32[0]!, f32[1]!];
+const out = take(count * 4);
+const bf16 = tile(1, 2, 0.01);
+const f16 = take(count * 2);
+e.encode_f16(f16, x, count);
+const mask = take(count);
+const thresholds = take(count * 4);
+const bins = take(65536 * 4);
+const numbers = take(64);
+new Float32Array(kernel.memory.buffer, numbers, 16).fill(0.5);
+const [k0, k1] = maskKey(42, 0, "bench");
+const drop = maskThreshold(0.9);
+new Uint32Array(kernel.memory.buffer, thresholds, count).fill(drop);
+e.keep_mask(mask, k0, k1, 0, 0, drop, count);
+const key = new Uint32Array(new Float32Array([0.005]).buffer)[0]!;
+const elect = (n: number, by: number, divide: number) => () =>
+  e.elect(out, votes, numbers, numbers, n, count, count, by, 0, divide);
+
+const kernels: [string, () => unknown][] = [
+  ["decode_f32", () => e.decode_f32(out, x, count)],
+  ["decode_bf16", () => e.decode_bf16(out, bf16, count)],
+  ["decode_f16", () => e.decode_f16(out, f16, count)],
+  ["encode_f32", () => e.encode_f32(out, x, count)],
+  ["encode_bf16", () => e.encode_bf16(out, x, count)],
+  ["encode_f16", () => e.encode_f16(out, x, count)],
+  ["nonfinite_f32", () => e.nonfinite_f32(x, count)],
+  ["nonfinite_bf16", () => e.nonfinite_bf16(bf16, count)],
+  ["nonfinite_f16", () => e.nonfinite_f16(f16, count)],
+  ["first_nonfinite_bf16", () => e.first_nonfinite_bf16(bf16, count)],
+  ["replace_nonfinite", () => e.replace_nonfinite(x, y, count)],
+  ["delta", () => e.delta(out, x, y, count)],
+  ["scale", () => e.scale(out, x, 0.5, count)],
+  ["axpy", () => e.axpy(out, x, 1e-9, count)],
+  ["finish", () => e.finish(out, x, y, 0.5, count)],
+  ["clamp_finite", () => e.clamp_finite(x, 65504, count)],
+  ["keep_mask p = 0.9", () => e.keep_mask(mask, k0, k1, 0, 0, drop, count)],
+  ["keep_mask p = 0.5", () => e.keep_mask(mask, k0, k1, 0, 0, 2 ** 31, count)],
+  ["keep_mask_each", () => e.keep_mask_each(mask, k0, k1, 0, 0, thresholds, count)],
+  ["select", () => e.select(out, mask, count)],
+  ["trim", () => e.trim(out, key, 0x7fffffff, count)],
+  ["elect 2", elect(2, 0, 0)],
+  ["elect 3", elect(3, 0, 0)],
+  ["elect 3 by count", elect(3, 1, 0)],
+  ["elect 3 divided", elect(3, 0, 1)],
+  ["elect 8", elect(8, 0, 0)],
+  ["dot", () => e.dot(x, y, count)],
+  ["l1", () => e.l1(x, count)],
+  ["max_abs", () => e.max_abs(x, count)],
+  ["nonzero", () => e.nonzero(x, count)],
+  ["histogram, bracket", () => e.histogram(bins, x, count, key, key + 0x8000, 0)],
+  ["histogram, all", () => e.histogram(bins, x, count, 0, 0x7f800001, 16)],
+  ["equals", () => e.equals(x, key, count)],
+  ["nth_equal", () => e.nth_equal(x, key, 100, count)],
+  ["same_bytes (per byte)", () => e.same_bytes(x, x, count)],
+];
+
+const wanted = (globalThis as { process?: { argv: string[] } }).process?.argv[2] ?? "";
+for (const [name, body] of kernels) {
+  if (!name.includes(wanted)) continue;
+  for (let i = 0; i < 20000; i++) body(); // past the tiers of the compiler
+  let best = Infinity;
+  for (let round = 0; round < 60; round++) {
+    const start = performance.now();
+    for (let i = 0; i < 100; i++) body();
+    best = Math.min(best, performance.now() - start);
+  }
+  console.log(`${name.padEnd(24)} ${((best * 1e6) / (100 * count)).toFixed(3)} ns/element`);
+}
