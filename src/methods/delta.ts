@@ -23,7 +23,11 @@ export interface DeltaStyle {
   readonly weight: "mean" | "one";
 }
 
+/** Above every key there is: what a density of 0, which only mergekit takes, keeps. */
+const nothing = { above: 0x7fffffff, equalBefore: 0 } as const;
+
 interface Part {
+  readonly density: number;
   readonly input: MethodInput;
   readonly weight: number;
   readonly keep: Keep;
@@ -57,6 +61,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   if (operands.length > 0) surveys.push({ op: "threshold", inputs, operands });
   let trimmed = 0;
   const keeps = parts.map((p, k): Keep => {
+    if (style.sparsify === "magnitude" && p.density === 0) return { magnitude: nothing };
     if (!trims[k]) return p.keep;
     const magnitude = { above: { from: `above.${trimmed}` }, equalBefore: { from: `equalBefore.${trimmed}` } };
     trimmed++;
@@ -88,10 +93,21 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
     notes.push("every density is 1, so nothing is dropped or trimmed");
   }
 
-  const terms = parts.map((p, k): Term => ({ input: p.input.input, weight: p.weight, scale: scales[k]!, keep: keeps[k]! }));
+  // Where all w·s are one number it goes into λ, and the deltas themselves are added and elected: those of bf16 models are exact
+  // in f32, so deltas that cancel sum to zero instead of to the rounding of a product.
+  const weight = parts[0]?.weight ?? 1;
+  const scale = scales[0] ?? 1;
+  const uniform = typeof scale === "number" && parts.every((p, k) => p.weight === weight && scales[k] === scale);
+  const common = uniform ? scale * (combine.op === "elect" && combine.divide ? 1 : weight) : 1;
+  const terms = parts.map((p, k): Term => ({
+    input: p.input.input,
+    weight: uniform ? 1 : p.weight,
+    scale: uniform ? 1 : scales[k]!,
+    keep: keeps[k]!,
+  }));
   return {
     surveys,
-    program: { op: "merge", inputs, out: tensor.out, base: base.input, terms, combine, lambda: lambda / divisor },
+    program: { op: "merge", inputs, out: tensor.out, base: base.input, terms, combine, lambda: (lambda * common) / divisor },
     solve: { norms: matched.map((m) => m.norm), guard: tensor.mergekit ? 1e-7 : 0 },
     notes,
   };
@@ -144,10 +160,11 @@ function electionOf(tensor: MethodTensor, normalize: boolean): Combine {
 }
 
 function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, weight: number, rescale: Rescale): Part {
-  if (style.sparsify !== "random") return { input, weight, keep: {}, rescale, fixedScale: 1 };
+  if (style.sparsify === "none") return { input, weight, density: 1, keep: {}, rescale, fixedScale: 1 };
   const density = densityOf(tensor, input, tensor.mergekit ? 1 : style.density);
+  if (style.sparsify === "magnitude") return { input, weight, density, keep: {}, rescale, fixedScale: 1 };
   const threshold = maskThreshold(1 - density);
-  if (threshold === 0) return { input, weight, keep: {}, rescale, fixedScale: 1 };
+  if (threshold === 0) return { input, weight, density, keep: {}, rescale, fixedScale: 1 };
   const key = maskKey(tensor.seed, input.modelIndex, tensor.name);
   const keep: Keep = { random: { key, threshold } };
   if (rescale === "q") {
@@ -155,9 +172,9 @@ function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, wei
     if (typeof q !== "number" || !(q > 0) || !Number.isFinite(q)) {
       fail("recipe-parameter", `Cannot rescale ${quote(tensor.name)} by 1/q: q is ${String(q)}, it must be above 0 (between the density and 1)`);
     }
-    return { input, weight, keep, rescale, fixedScale: 1 / q };
+    return { input, weight, density, keep, rescale, fixedScale: 1 / q };
   }
-  return { input, weight, keep, rescale, fixedScale: rescale === "exact" ? maskRescale(threshold) : 1 };
+  return { input, weight, density, keep, rescale, fixedScale: rescale === "exact" ? maskRescale(threshold) : 1 };
 }
 
 function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: number): ThresholdOperand | null {
@@ -165,8 +182,8 @@ function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: numbe
   const rounding = tensor.mergekit ? "floor" : "nearest";
   const ties = choiceOf(tensor, "ties", ["include", "exact"] as const, tensor.mergekit ? "exact" : "include");
   if (style.sparsify === "magnitude") {
-    const density = densityOf(tensor, part.input, style.density);
-    return density === 1 ? null : { ...shared, density, of: "elements", rounding, ties };
+    const { density } = part;
+    return density === 1 || density === 0 ? null : { ...shared, density, of: "elements", rounding, ties };
   }
   const trim = tensor.parameters.trim;
   if (style.sparsify === "none" || !style.elect || trim === undefined || trim === null || trim === 1) return null;

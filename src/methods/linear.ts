@@ -16,11 +16,12 @@ export const linear: Method = {
   compile(tensor: MethodTensor): Compiled {
     const weights = weightsOf(tensor, tensor.inputs, 1);
     const divisor = flagOf(tensor, "normalize", true) ? weightSum(tensor, weights) : 1;
-    const terms = tensor.inputs.map((i, k) => ({ input: i.input, weight: weights[k]! / divisor, scale: 1, keep: {} }));
+    const terms = tensor.inputs.map((i, k) => ({ input: i.input, weight: weights[k]!, scale: 1, keep: {} }));
     const inputs = tensor.inputs.map((i) => i.dtype);
+    // Dividing the sum, not each weight, lets equal models average to themselves: 1/3 alone is already rounded.
     return {
       surveys: [],
-      program: { op: "merge", inputs, out: tensor.out, base: null, terms, combine: { op: "sum" }, lambda: 1 },
+      program: { op: "merge", inputs, out: tensor.out, base: null, terms, combine: { op: "sum" }, lambda: 1 / divisor },
       solve: {},
       notes: [],
     };

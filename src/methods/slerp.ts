@@ -54,7 +54,7 @@ export const slerp: Method = {
           { input: to.input, weight: { from: "to" }, scale: 1, keep: {} },
         ],
       },
-      solve: { t },
+      solve: { t, mergekit: tensor.mergekit },
       notes: [],
     };
   },
@@ -62,17 +62,21 @@ export const slerp: Method = {
     const [survey] = results;
     if (survey?.op !== "dots") return {};
     const [aa, ab, bb] = survey.dots as [number, number, number];
-    return slerpWeights(solve.t as number, aa, ab, bb);
+    return slerpWeights(solve.t as number, aa, ab, bb, solve.mergekit === true);
   },
 };
 
-/** The two scalars of slerp from v0·v0, v0·v1 and v1·v1, applied to the vectors as they are (not normalised). */
-export function slerpWeights(t: number, aa: number, ab: number, bb: number): { from: number; to: number } {
+/**
+ * The two scalars of slerp from v0·v0, v0·v1 and v1·v1, applied to the vectors as they are (not normalised). A vector without a
+ * direction is met on a line; mergekit lets it stand at a right angle.
+ */
+export function slerpWeights(t: number, aa: number, ab: number, bb: number, mergekit = false): { from: number; to: number } {
   const na = Math.sqrt(aa);
   const nb = Math.sqrt(bb);
   const line = { from: 1 - t, to: t };
-  if (na <= smallestNorm || nb <= smallestNorm) return line;
-  const cosine = Math.max(-1, Math.min(1, ab / na / nb));
+  if ((na <= smallestNorm || nb <= smallestNorm) && !mergekit) return line;
+  const unit = (norm: number) => (norm > smallestNorm ? norm : 1);
+  const cosine = Math.max(-1, Math.min(1, ab / unit(na) / unit(nb)));
   if (Math.abs(cosine) > colinear) return line;
   const angle = acos(cosine);
   const whole = sin(angle);
