@@ -83,6 +83,7 @@ export function describeNode(node: Node): string {
 }
 
 export interface Builder {
+  text: string;
   position: (offset: number) => Position;
   report: Report;
   duplicates: Duplicate[];
@@ -184,7 +185,11 @@ export function build(root: LibraryNode | null, b: Builder): Node {
 
   const scalar = (node: LibraryNode, empty: ScalarNode): Node => {
     if (!isScalar(node)) return empty;
-    const text = String(node.value ?? "");
+    let text = String(node.value ?? "");
+    // A block scalar whose last line the file does not end: PyYAML adds no line break, the library does.
+    const block = node.type === "BLOCK_LITERAL" || node.type === "BLOCK_FOLDED";
+    if (block && (node.range?.[2] ?? 0) >= b.text.length && !b.text.endsWith("\n") && text.endsWith("\n"))
+      text = text.slice(0, -1);
     const at = empty.at;
     const tag = node.tag?.replace("tag:yaml.org,2002:", "");
     const plain = node.type === "PLAIN" && (tag === undefined || tag === "");

@@ -3,7 +3,7 @@
 import { type Node as LibraryNode, LineCounter, parseAllDocuments } from "yaml";
 import { BraidError, type Diagnostic, type Position, quote } from "../errors.ts";
 import { build, type Duplicate, type YamlDocument } from "./nodes.ts";
-import { checkTokens } from "./tokens.ts";
+import { checkTokens, padFlows } from "./tokens.ts";
 
 export {
   describeNode,
@@ -32,18 +32,19 @@ export function parseYaml(source: string, file: string): YamlDocument[] {
     throw new BraidError({ kind: "recipe-syntax", message });
   }
   // A BOM opens the file or is refused below; a lone CR ends a line in YAML but not in the library.
-  const text = (source.startsWith("\ufeff") ? source.slice(1) : source).replace(/\r(?!\n)/g, "\n");
+  const given = (source.startsWith("\ufeff") ? source.slice(1) : source).replace(/\r(?!\n)/g, "\n");
+  const { text, original } = padFlows(given);
   const lines = new LineCounter();
   const errors: Diagnostic[] = [];
   const position = (offset: number): Position => {
-    const { line, col } = lines.linePos(Math.min(offset, text.length));
+    const { line, col } = lines.linePos(original(Math.min(offset, text.length)));
     return { file, line: Math.max(line, 1), column: Math.max(col, 1) };
   };
   const report = (offset: number, message: string, hint?: string): void => {
     errors.push({ kind: "recipe-syntax", message, where: position(offset), ...(hint ? { hint } : {}) });
   };
   lines.addNewLine(0);
-  for (let i = text.indexOf("\n"); i >= 0; i = text.indexOf("\n", i + 1)) lines.addNewLine(i + 1);
+  for (let i = given.indexOf("\n"); i >= 0; i = given.indexOf("\n", i + 1)) lines.addNewLine(i + 1);
   checkTokens(text, report);
   if (errors.length > 0) throw new BraidError(errors.slice(0, maxSyntaxErrors));
 
@@ -67,7 +68,13 @@ export function parseYaml(source: string, file: string): YamlDocument[] {
   if (errors.length === 0) {
     for (const document of list) {
       const duplicates: Duplicate[] = [];
-      const root = build(document.contents as LibraryNode | null, { position, report, duplicates, anchors: new Map() });
+      const root = build(document.contents as LibraryNode | null, {
+        text,
+        position,
+        report,
+        duplicates,
+        anchors: new Map(),
+      });
       result.push({ root, duplicates });
     }
   }
