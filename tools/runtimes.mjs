@@ -20,15 +20,12 @@ export function environment(extra = {}) {
 }
 
 /**
- * The runtime that the user asked for. `bun run x` starts Node when there is one, but says who it is; `deno task x` runs this
- * file under Deno (deno.json); anything else is npm on Node.
+ * The runtime that the user asked for. `bun run x` and `deno task x` start this file with Node where there is one (and
+ * with themselves where there is none), but say who they are; anything else is npm.
  */
 export const launcher =
-  typeof Deno !== "undefined"
-    ? "deno"
-    : typeof Bun !== "undefined" || /^bun\//.test(process.env.npm_config_user_agent ?? "")
-      ? "bun"
-      : "node";
+  /^(bun|deno)\//.exec(process.env.npm_config_user_agent ?? "")?.[1] ??
+  (typeof Deno !== "undefined" ? "deno" : typeof Bun !== "undefined" ? "bun" : "node");
 
 function ownPath(name) {
   if (name === "bun" && typeof Bun !== "undefined") return process.execPath;
@@ -43,7 +40,8 @@ const found = new Map();
 export function runtime(name) {
   if (!found.has(name)) {
     const suffix = process.platform === "win32" ? ".cmd" : "";
-    const candidates = [ownPath(name), join(root, "node_modules", ".bin", name + suffix), name].filter(Boolean);
+    const installed = join(root, "node_modules", ".bin", name + suffix);
+    const candidates = [ownPath(name), ...(name === launcher ? [name, installed] : [installed, name])].filter(Boolean);
     let answer = null;
     for (const path of candidates) {
       const version = versionOf(path);

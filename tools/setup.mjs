@@ -1,52 +1,80 @@
 // Makes a fresh clone ready: npm packages, then kernels. Does nothing when both are there.
 
-import { existsSync, statSync, utimesSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import process from "node:process";
 import { launcher, root, run, runtime, versionOf } from "./runtimes.mjs";
 
 const modules = join(root, "node_modules");
 
-/** npm writes this file last; the other installers get theirs touched by us. */
-const stamps = [join(modules, ".package-lock.json"), join(modules, ".braid-installed")];
+/** npm writes its file last; ours is written after any installer. */
+const ownStamp = join(modules, ".braid-installed");
+const stamps = [join(modules, ".package-lock.json"), ownStamp];
 
 function packagesAreFresh() {
   const lock = statSync(join(root, "package-lock.json")).mtimeMs;
   return stamps.some((stamp) => existsSync(stamp) && statSync(stamp).mtimeMs >= lock);
 }
 
-/** One line each: how the packages can be installed, best first. Only package-lock.json pins what lies below package.json. */
-function installer() {
-  const npm = process.platform === "win32" ? "npm.cmd" : "npm";
-  const ways = {
-    npm: () => versionOf(npm) && [npm, ["ci", "--no-audit", "--no-fund"]],
-    // Without a bun.lock of its own, Bun takes the versions of package-lock.json.
-    bun: () => runtime("bun") && [runtime("bun").path, ["install", "--no-save"]],
-    deno: () => runtime("deno") && [runtime("deno").path, ["install", "--quiet"]],
-  };
-  const order = launcher === "node" ? ["npm", "bun", "deno"] : ["npm", launcher, "bun", "deno"];
-  for (const name of order) {
-    const way = ways[name]();
-    if (way) return way;
+/**
+ * npm reads package-lock.json; so does Bun, which has no lock file of its own here. Deno reads neither, but what package.json
+ * names is exact. So there is one lock file, and nothing to keep in step.
+ */
+const installers = {
+  npm: () => npmVersion() && run(npm, ["ci", "--no-audit", "--no-fund"]),
+  bun: () => runtime("bun") && run(runtime("bun").path, ["install", "--no-save"]),
+  deno: () => runtime("deno") && installWithDeno(runtime("deno").path),
+};
+
+const npm = process.platform === "win32" ? "npm.cmd" : "npm";
+const npmVersion = () => versionOf(npm);
+
+/** Packages that only carry native programs. Deno alone needs none of them, and has no way to take one platform's only. */
+const nativeTools = ["bun", "deno", "@biomejs/biome", "typescript"];
+
+/** Installs into a folder of its own, without the native tools, and moves the result here. */
+function installWithDeno(deno) {
+  const folder = join(root, "build", "packages");
+  const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+  for (const name of nativeTools) delete manifest.devDependencies[name];
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
+  writeFileSync(join(folder, "deno.json"), JSON.stringify({ nodeModulesDir: "manual", lock: false }));
+  copyFileSync(join(root, ".npmrc"), join(folder, ".npmrc"));
+  const status = run(deno, ["install", "--quiet"], { cwd: folder });
+  if (status === 0) {
+    rmSync(modules, { recursive: true, force: true });
+    renameSync(join(folder, "node_modules"), modules);
+  }
+  return status;
+}
+
+/** The launcher's own installer first, unless npm is there, which alone checks every package against the lock file. */
+function install() {
+  for (const name of new Set(["npm", launcher, "bun", "deno"])) {
+    const status = installers[name]?.();
+    if (status === 0) return writeFileSync(ownStamp, "");
+    if (typeof status === "number")
+      throw new Error(`Cannot install the packages: ${name} ended with exit code ${status}`);
   }
   throw new Error("Cannot install the packages: npm, bun and deno are not on the PATH");
 }
 
 export async function setUp() {
-  if (!existsSync(modules) || !packagesAreFresh()) {
-    const [program, args] = installer();
-    console.log(`packages: ${program} ${args.join(" ")}`);
-    const status = run(program, args);
-    if (status !== 0) throw new Error(`Cannot install the packages: ${program} ${args.join(" ")} ended with ${status}`);
-    stamp();
+  if (!packagesAreFresh()) {
+    console.log("packages: installing");
+    install();
   }
   const { buildKernels } = await import("./build-kernels.mjs");
-  const built = await buildKernels();
-  if (built) console.log("kernels: built");
-}
-
-async function stamp() {
-  const { writeFileSync } = await import("node:fs");
-  writeFileSync(stamps[1], "");
-  utimesSync(stamps[1], new Date(), new Date());
+  if (await buildKernels()) console.log("kernels: built");
 }

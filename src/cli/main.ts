@@ -43,7 +43,7 @@ function asDiagnostic(error: unknown): Diagnostic | null {
       hint: "Braid needs --allow-read, --allow-env=LOG_TOKENS,LOG_STREAM and, to merge, --allow-write=PARENT_OF_OUT.",
     };
   }
-  if (/kernel\/wasm\.ts/.test(error.message)) {
+  if (/\bwasm\.ts\b/.test(error.message)) {
     return {
       kind: "file-not-found",
       message: "Cannot find src/kernel/wasm.ts: the kernels are not built",

@@ -87,7 +87,7 @@ const memorySize = size({ format: formatMemory });
 /** What is said when a positional argument is not there. */
 export const missing = (metavar: string) => ({ endOfInput: message`Missing ${text(metavar)} (see --help).` });
 
-export const recipeArgument = argument(path({ metavar: "RECIPE", type: "file", extensions: [], allowCreate: true }), {
+export const recipeArgument = argument(path({ metavar: "RECIPE", type: "file", extensions: [] }), {
   description: message`Recipe in mergekit's YAML; ${text("-")} reads it from standard input.`,
   errors: missing("RECIPE"),
 });

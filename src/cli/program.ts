@@ -28,7 +28,7 @@ const mergeCommand = command(
     object({
       command: constant("merge"),
       recipe: recipeArgument,
-      out: argument(path({ metavar: "OUT", type: "directory", allowCreate: true }), {
+      out: argument(path({ metavar: "OUT", type: "directory" }), {
         description: message`Folder to write. It appears when it is complete, and must be new unless --overwrite is given.`,
         errors: missing("OUT"),
       }),
