@@ -88,3 +88,19 @@ export {
   /** (x, key, n, count) → the index of the n-th (from 0) that has this key, or −1. */
   nth_equal,
 } from "./select";
+
+// Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 8 models.
+// inputs and masks are arrays of u32 pointers, scales, weights and above arrays of one number a model; x is an input.
+export {
+  /** (out, inputs, scales, models, lambda, count): out ← lambda · Σ c·x. */
+  merge_linear_bf16,
+  /** (out, base, inputs, scales, models, lambda, count): out ← base + lambda · Σ c·(x − base). */
+  merge_delta_bf16,
+  /** (out, base, inputs, scales, masks, models, lambda, count): with x − base selected by a mask where its pointer is not 0. */
+  merge_dare_bf16,
+  /**
+   * (out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count): x − base selected by its mask,
+   * trimmed to keys ≥ above (0 keeps all), scaled by c, then `elect` by sum with factors of 1.
+   */
+  merge_elect_bf16,
+} from "./merge";

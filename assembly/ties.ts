@@ -51,25 +51,34 @@ function ballot(vote: v128, by: i32): v128 {
   return v128.bitselect(sign, vote, f32x4.eq(vote, vote));
 }
 
-/** The sign bit wherever − is elected. Votes agree when they are positive after it is flipped. */
-function flipOf(sum: v128, tie: v128): v128 {
-  const zero = f32x4.splat(0);
-  return v128.and(f32x4.lt(v128.bitselect(tie, sum, f32x4.eq(sum, zero)), zero), f32x4.splat(-0.0));
+/** What `zero` (0 none, 1 +, 2 −) elects where the sum is zero: 0, 1 or −1. */
+export function tieOf(zero: i32): v128 {
+  return f32x4.splat(zero == 1 ? 1 : zero == 2 ? -1 : 0);
 }
 
-function agrees(vote: v128, flip: v128): v128 {
+/** `sum`, and `tie` where it is zero. A sum that starts at +0 is never −0, so the bits can be merged. */
+export function electedOf(sum: v128, tie: v128): v128 {
+  return v128.or(sum, v128.and(f32x4.eq(sum, f32x4.splat(0)), tie));
+}
+
+/** The sign bit where − is elected. */
+export function flipOf(elected: v128): v128 {
+  return v128.and(elected, f32x4.splat(-0.0));
+}
+
+/** Votes agree when they are positive after `flip`. */
+export function agrees(vote: v128, flip: v128): v128 {
   return f32x4.gt(v128.xor(vote, flip), f32x4.splat(0));
 }
 
-/** Divides where asked, drops what nobody was elected for, and lets NaN through. */
-function settle(total: v128, weight: v128, sum: v128, tie: v128, divide: i32): v128 {
-  const zero = f32x4.splat(0);
-  if (divide) {
-    const tiny = f32x4.lt(f32x4.abs(weight), f32x4.splat(1e-8));
-    total = f32x4.div(total, v128.bitselect(f32x4.splat(1), weight, tiny));
-  }
-  const none = v128.and(f32x4.eq(sum, zero), f32x4.eq(tie, zero));
-  return v128.bitselect(v128.andnot(total, none), i32x4.splat(0x7fc00000), f32x4.eq(sum, sum));
+/** The divisor of `divide`: the agreeing weight, or 1 where that is next to nothing. */
+export function divisorOf(weight: v128): v128 {
+  return v128.bitselect(f32x4.splat(1), weight, f32x4.lt(f32x4.abs(weight), f32x4.splat(1e-8)));
+}
+
+/** +0 where nobody is elected, and NaN where the sum was. */
+export function settle(total: v128, elected: v128): v128 {
+  return v128.or(v128.andnot(total, f32x4.eq(elected, f32x4.splat(0))), f32x4.ne(elected, elected));
 }
 
 /** Any number of models. */
@@ -90,7 +99,8 @@ function electMany<T>(
     let sum = f32x4.splat(0);
     let at = votes;
     for (let m = 0; m < models; m++, at += strideBytes) sum = f32x4.add(sum, ballot(loadLanes<T>(at), by));
-    const flip = flipOf(sum, tie);
+    const elected = electedOf(sum, tie);
+    const flip = flipOf(elected);
     let total = f32x4.splat(0);
     let weight = f32x4.splat(0);
     at = votes;
@@ -101,7 +111,8 @@ function electMany<T>(
       total = f32x4.add(total, v128.and(f32x4.mul(v128.load32_splat(factors + (m << 2)), vote), mask));
       if (divide) weight = f32x4.add(weight, v128.and(v128.load32_splat(weights + (m << 2)), mask));
     }
-    storeLanes<T>(out, settle(total, weight, sum, tie, divide));
+    if (divide) total = f32x4.div(total, divisorOf(weight));
+    storeLanes<T>(out, settle(total, elected));
   }
   return out;
 }
@@ -112,8 +123,8 @@ function numberAt(numbers: usize, m: i32, models: i32): v128 {
 }
 
 /**
- * Up to four models, whose votes stay in registers: three times as fast. A model that is not there votes +0, which changes
- * no sum.
+ * Up to four models that vote with their values: votes stay in registers, which is two to three times as fast. A model that
+ * is not there votes +0, which changes no sum.
  */
 function electFew<T>(
   out: usize,
@@ -123,7 +134,6 @@ function electFew<T>(
   weights: usize,
   models: i32,
   strideBytes: usize,
-  by: i32,
   tie: v128,
   divide: i32,
 ): usize {
@@ -138,36 +148,35 @@ function electFew<T>(
     let b = zero;
     let c = zero;
     let d = zero;
-    let sum = ballot(a, by);
+    let sum = f32x4.add(zero, a);
     if (models > 1) {
       b = loadLanes<T>(votes + strideBytes);
-      sum = f32x4.add(sum, ballot(b, by));
+      sum = f32x4.add(sum, b);
     }
     if (models > 2) {
       c = loadLanes<T>(votes + 2 * strideBytes);
-      sum = f32x4.add(sum, ballot(c, by));
+      sum = f32x4.add(sum, c);
     }
     if (models > 3) {
       d = loadLanes<T>(votes + 3 * strideBytes);
-      sum = f32x4.add(sum, ballot(d, by));
+      sum = f32x4.add(sum, d);
     }
-    const flip = flipOf(sum, tie);
-    const maskA = agrees(a, flip);
-    const maskB = agrees(b, flip);
-    const maskC = agrees(c, flip);
-    const maskD = agrees(d, flip);
-    let total = f32x4.add(zero, v128.and(f32x4.mul(factorA, a), maskA));
-    total = f32x4.add(total, v128.and(f32x4.mul(factorB, b), maskB));
-    total = f32x4.add(total, v128.and(f32x4.mul(factorC, c), maskC));
-    total = f32x4.add(total, v128.and(f32x4.mul(factorD, d), maskD));
-    let weight = zero;
+    const elected = electedOf(sum, tie);
+    const flip = flipOf(elected);
+    let total = f32x4.add(zero, v128.and(f32x4.mul(factorA, a), agrees(a, flip)));
+    total = f32x4.add(total, v128.and(f32x4.mul(factorB, b), agrees(b, flip)));
+    if (models > 2) {
+      total = f32x4.add(total, v128.and(f32x4.mul(factorC, c), agrees(c, flip)));
+      total = f32x4.add(total, v128.and(f32x4.mul(factorD, d), agrees(d, flip)));
+    }
     if (divide) {
-      weight = f32x4.add(weight, v128.and(numberAt(weights, 0, models), maskA));
-      weight = f32x4.add(weight, v128.and(numberAt(weights, 1, models), maskB));
-      weight = f32x4.add(weight, v128.and(numberAt(weights, 2, models), maskC));
-      weight = f32x4.add(weight, v128.and(numberAt(weights, 3, models), maskD));
+      let weight = f32x4.add(zero, v128.and(numberAt(weights, 0, models), agrees(a, flip)));
+      weight = f32x4.add(weight, v128.and(numberAt(weights, 1, models), agrees(b, flip)));
+      weight = f32x4.add(weight, v128.and(numberAt(weights, 2, models), agrees(c, flip)));
+      weight = f32x4.add(weight, v128.and(numberAt(weights, 3, models), agrees(d, flip)));
+      total = f32x4.div(total, divisorOf(weight));
     }
-    storeLanes<T>(out, settle(total, weight, sum, tie, divide));
+    storeLanes<T>(out, settle(total, elected));
   }
   return out;
 }
@@ -184,12 +193,12 @@ export function elect(
   zero: i32,
   divide: i32,
 ): void {
-  const tie = f32x4.splat(zero == 1 ? 1 : zero == 2 ? -1 : 0);
+  const tie = tieOf(zero);
   const strideBytes = stride << 2;
   const end = out + (count << 2);
-  if (models > 0 && models <= 4) {
-    const ragged = electFew<v128>(out, end, votes, factors, weights, models, strideBytes, by, tie, divide);
-    electFew<f32>(ragged, end, votes + (ragged - out), factors, weights, models, strideBytes, by, tie, divide);
+  if (by == 0 && models > 0 && models <= 4) {
+    const ragged = electFew<v128>(out, end, votes, factors, weights, models, strideBytes, tie, divide);
+    electFew<f32>(ragged, end, votes + (ragged - out), factors, weights, models, strideBytes, tie, divide);
   } else {
     const ragged = electMany<v128>(out, end, votes, factors, weights, models, strideBytes, by, tie, divide);
     electMany<f32>(ragged, end, votes + (ragged - out), factors, weights, models, strideBytes, by, tie, divide);

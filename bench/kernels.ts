@@ -55,6 +55,19 @@ const key = new Uint32Array(new Float32Array([0.005]).buffer)[0]!;
 const elect = (n: number, by: number, divide: number) => () =>
   e.elect(out, votes, numbers, numbers, n, count, count, by, 0, divide);
 
+const narrow = Array.from({ length: models }, (_, m) => tile(m + 9, 2, 0.01));
+const pointers = (values: number[]) => {
+  const pointer = take(64);
+  new Uint32Array(kernel.memory.buffer, pointer, 16).set(values);
+  return pointer;
+};
+const inputs = pointers(narrow);
+const noMasks = pointers(narrow.map(() => 0));
+const masks = pointers(narrow.map(() => mask));
+const keys = pointers(narrow.map(() => key));
+const mergeElect = (maskPointers: number, above: number, divide: number) => () =>
+  e.merge_elect_bf16(out, bf16, inputs, numbers, maskPointers, above, 3, 1, 0, divide, numbers, count);
+
 const kernels: [string, () => unknown][] = [
   ["decode_f32", () => e.decode_f32(out, x, count)],
   ["decode_bf16", () => e.decode_bf16(out, bf16, count)],
@@ -90,6 +103,12 @@ const kernels: [string, () => unknown][] = [
   ["histogram, all", () => e.histogram(bins, x, count, 0, 0x7f800001, 16)],
   ["equals", () => e.equals(x, key, count)],
   ["nth_equal", () => e.nth_equal(x, key, 100, count)],
+  ["merge_linear_bf16 3", () => e.merge_linear_bf16(out, inputs, numbers, 3, 1, count)],
+  ["merge_delta_bf16 3", () => e.merge_delta_bf16(out, bf16, inputs, numbers, 3, 1, count)],
+  ["merge_dare_bf16 3", () => e.merge_dare_bf16(out, bf16, inputs, numbers, masks, 3, 1, count)],
+  ["merge_elect_bf16 3", mergeElect(noMasks, noMasks, 0)],
+  ["merge_elect_bf16 3, DARE", mergeElect(masks, noMasks, 0)],
+  ["merge_elect_bf16 3, TIES", mergeElect(noMasks, keys, 1)],
   ["same_bytes (per byte)", () => e.same_bytes(x, x, count)],
 ];
 
@@ -103,5 +122,5 @@ for (const [name, body] of kernels) {
     for (let i = 0; i < 100; i++) body();
     best = Math.min(best, performance.now() - start);
   }
-  console.log(`${name.padEnd(24)} ${((best * 1e6) / (100 * count)).toFixed(3)} ns/element`);
+  console.log(`${name.padEnd(26)} ${((best * 1e6) / (100 * count)).toFixed(3)} ns/element`);
 }

@@ -81,7 +81,55 @@ export interface KernelExports {
   equals(x: Pointer, key: number, count: number): number;
   nth_equal(x: Pointer, key: number, n: number, count: number): number;
   same_bytes(a: Pointer, b: Pointer, byteCount: number): number;
+
+  merge_linear_bf16(
+    out: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    models: number,
+    lambda: number,
+    count: number,
+  ): void;
+  merge_delta_bf16(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    models: number,
+    lambda: number,
+    count: number,
+  ): void;
+  merge_dare_bf16(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    /** u32 pointers, 0 for a model without a mask; a pointer of 0 for no masks at all. */
+    masks: Pointer,
+    models: number,
+    lambda: number,
+    count: number,
+  ): void;
+  merge_elect_bf16(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    /** u32 pointers, 0 for a model without a mask. */
+    masks: Pointer,
+    /** u32 keys, 0 for a model that is not trimmed. */
+    above: Pointer,
+    models: number,
+    lambda: number,
+    zero: number,
+    divide: number,
+    weights: Pointer,
+    count: number,
+  ): void;
 }
+
+/** The fused kernels take up to this many models. */
+export const maxFusedModels = 8;
 
 export interface Kernel {
   readonly exports: KernelExports;
