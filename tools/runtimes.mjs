@@ -63,7 +63,7 @@ export function preferredRuntime() {
 /** Runs a program with the terminal as it is; answers its exit code. */
 export function run(program, args, options = {}) {
   const { status, signal, error } = spawnSync(program, args, {
-    cwd: root,
+    cwd: options.cwd ?? root,
     stdio: "inherit",
     env: environment(options.env),
   });

@@ -1,15 +1,7 @@
 // Makes a fresh clone ready: npm packages, then kernels. Does nothing when both are there.
 
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
 import { launcher, root, run, runtime, versionOf } from "./runtimes.mjs";
@@ -41,21 +33,20 @@ const npmVersion = () => versionOf(npm);
 /** Packages that only carry native programs. Deno alone needs none of them, and has no way to take one platform's only. */
 const nativeTools = ["bun", "deno", "@biomejs/biome", "typescript"];
 
-/** Installs into a folder of its own, without the native tools, and moves the result here. */
+/** Installs into a folder elsewhere (below this one Deno would take this package.json too), then copies the result here. */
 function installWithDeno(deno) {
-  const folder = join(root, "build", "packages");
+  const folder = mkdtempSync(join(tmpdir(), "braid-packages-"));
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
   for (const name of nativeTools) delete manifest.devDependencies[name];
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "package.json"), JSON.stringify(manifest));
   writeFileSync(join(folder, "deno.json"), JSON.stringify({ nodeModulesDir: "manual", lock: false }));
   copyFileSync(join(root, ".npmrc"), join(folder, ".npmrc"));
   const status = run(deno, ["install", "--quiet"], { cwd: folder });
   if (status === 0) {
     rmSync(modules, { recursive: true, force: true });
-    renameSync(join(folder, "node_modules"), modules);
+    cpSync(join(folder, "node_modules"), modules, { recursive: true, verbatimSymlinks: true });
   }
+  rmSync(folder, { recursive: true, force: true });
   return status;
 }
 
@@ -74,6 +65,11 @@ export async function setUp() {
   if (!packagesAreFresh()) {
     console.log("packages: installing");
     install();
+    // In a process of its own: Deno looks for node_modules once, when it starts.
+    const script = join("tools", "build-kernels.mjs");
+    const status = run(process.execPath, typeof Deno === "undefined" ? [script] : ["run", "-A", script]);
+    if (status !== 0) throw new Error(`Cannot build the kernels: ${script} ended with exit code ${status}`);
+    return;
   }
   const { buildKernels } = await import("./build-kernels.mjs");
   if (await buildKernels()) console.log("kernels: built");
