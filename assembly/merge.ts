@@ -164,7 +164,30 @@ export function merge_delta_bf16(
 
 // ---- Elections, eight elements at a time: every model casts its vote, then those that agree are summed.
 
-function elected(
+/** The lanes of a mask, four elements from `mask` on. */
+function maskLanes(mask: usize): v128 {
+  return i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(mask)));
+}
+
+/** "At least the key" as a signed compare with one less: keys have 31 bits, and a limit beyond them keeps nothing. */
+function floorOf(above: usize): i32 {
+  return <i32>(min<u32>(load<u32>(above), 0x80000000) - 1);
+}
+
+function trimmed(v: v128, floor: i32): v128 {
+  return v128.and(v, i32x4.gt_s(v128.and(v, i32x4.splat(0x7fffffff)), i32x4.splat(floor)));
+}
+
+/** The vote of one model on elements i … i+3; a `mask` of 0 and a `floor` of −1 keep all. */
+function voteOf(x: usize, i: usize, base: v128, mask: usize, floor: i32, c: v128): v128 {
+  let v = f32x4.sub(i32x4.shl(v128.load16x4_u(x + (i << 1)), 16), base);
+  if (mask) v = v128.and(v, maskLanes(mask + i));
+  if (floor >= 0) v = trimmed(v, floor);
+  return f32x4.mul(c, v);
+}
+
+/** Two to four models: their votes stay in registers. */
+function electedFew(
   out: usize,
   base: usize,
   inputs: usize,
@@ -178,7 +201,78 @@ function elected(
   weights: usize,
   count: usize,
 ): void {
-  const magnitude = i32x4.splat(0x7fffffff);
+  const zero = f32x4.splat(0);
+  const factor = f32x4.splat(lambda);
+  const more = models > 2;
+  const most = models > 3;
+  const xA = <usize>load<u32>(inputs);
+  const xB = <usize>load<u32>(inputs, 4);
+  const xC = more ? <usize>load<u32>(inputs, 8) : 0;
+  const xD = most ? <usize>load<u32>(inputs, 12) : 0;
+  const cA = v128.load32_splat(scales);
+  const cB = v128.load32_splat(scales, 4);
+  const cC = more ? v128.load32_splat(scales, 8) : zero;
+  const cD = most ? v128.load32_splat(scales, 12) : zero;
+  const maskA = <usize>load<u32>(masks);
+  const maskB = <usize>load<u32>(masks, 4);
+  const maskC = more ? <usize>load<u32>(masks, 8) : 0;
+  const maskD = most ? <usize>load<u32>(masks, 12) : 0;
+  const floorA = floorOf(above);
+  const floorB = floorOf(above + 4);
+  const floorC = more ? floorOf(above + 8) : 0;
+  const floorD = most ? floorOf(above + 12) : 0;
+  for (let i: usize = 0; i < count; i += 4) {
+    const at = i << 1;
+    const b = i32x4.shl(v128.load16x4_u(base + at), 16);
+    const a0 = voteOf(xA, i, b, maskA, floorA, cA);
+    const a1 = voteOf(xB, i, b, maskB, floorB, cB);
+    let a2 = zero;
+    let a3 = zero;
+    let sum = f32x4.add(f32x4.add(zero, a0), a1);
+    if (more) {
+      a2 = voteOf(xC, i, b, maskC, floorC, cC);
+      sum = f32x4.add(sum, a2);
+    }
+    if (most) {
+      a3 = voteOf(xD, i, b, maskD, floorD, cD);
+      sum = f32x4.add(sum, a3);
+    }
+    sum = electedOf(sum, tie);
+    const flip = flipOf(sum);
+    const agrees0 = agrees(a0, flip);
+    const agrees1 = agrees(a1, flip);
+    const agrees2 = agrees(a2, flip);
+    const agrees3 = agrees(a3, flip);
+    let total = f32x4.add(v128.and(a0, agrees0), v128.and(a1, agrees1));
+    if (more) total = f32x4.add(total, v128.and(a2, agrees2));
+    if (most) total = f32x4.add(total, v128.and(a3, agrees3));
+    if (divide) {
+      let weight = f32x4.add(zero, v128.and(v128.load32_splat(weights), agrees0));
+      weight = f32x4.add(weight, v128.and(v128.load32_splat(weights, 4), agrees1));
+      if (more) weight = f32x4.add(weight, v128.and(v128.load32_splat(weights, 8), agrees2));
+      if (most) weight = f32x4.add(weight, v128.and(v128.load32_splat(weights, 12), agrees3));
+      total = f32x4.div(total, divisorOf(weight));
+    }
+    const result = narrowBf16(f32x4.add(b, f32x4.mul(factor, settle(total, sum))));
+    v128.store64_lane(out + at, i16x8.narrow_i32x4_u(result, result), 0);
+  }
+}
+
+/** Any number of models up to eight; their votes are kept in memory. */
+function electedMany(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  masks: usize,
+  above: usize,
+  models: usize,
+  lambda: f32,
+  tie: v128,
+  divide: i32,
+  weights: usize,
+  count: usize,
+): void {
   const zero = f32x4.splat(0);
   const end = models << 2;
   for (let i: usize = 0; i < count; i += 8) {
@@ -198,12 +292,10 @@ function elected(
         d0 = v128.and(d0, i32x4.extend_low_i16x8_s(halves));
         d1 = v128.and(d1, i32x4.extend_high_i16x8_s(halves));
       }
-      const least = load<u32>(above + m);
-      if (least) {
-        // Keys have 31 bits: "at least" is a signed compare with one less, and a limit beyond them keeps nothing.
-        const floor = i32x4.splat(<i32>(min<u32>(least, 0x80000000) - 1));
-        d0 = v128.and(d0, i32x4.gt_s(v128.and(d0, magnitude), floor));
-        d1 = v128.and(d1, i32x4.gt_s(v128.and(d1, magnitude), floor));
+      const floor = floorOf(above + m);
+      if (floor >= 0) {
+        d0 = trimmed(d0, floor);
+        d1 = trimmed(d1, floor);
       }
       const c = v128.load32_splat(scales + m);
       const v0 = f32x4.mul(c, d0);
@@ -242,6 +334,27 @@ function elected(
       f32x4.add(b0, f32x4.mul(factor, settle(total0, sum0))),
       f32x4.add(b1, f32x4.mul(factor, settle(total1, sum1))),
     );
+  }
+}
+
+function elected(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  masks: usize,
+  above: usize,
+  models: usize,
+  lambda: f32,
+  tie: v128,
+  divide: i32,
+  weights: usize,
+  count: usize,
+): void {
+  if (models >= 2 && models <= 4) {
+    electedFew(out, base, inputs, scales, masks, above, models, lambda, tie, divide, weights, count);
+  } else {
+    electedMany(out, base, inputs, scales, masks, above, models, lambda, tie, divide, weights, count);
   }
 }
 
