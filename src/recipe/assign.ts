@@ -59,35 +59,32 @@ export function assignTensors(
     });
   const troubles = new Troubles();
   const filters = new Filters();
-  const stacks = recipe.form === "slices" ? oneStack(recipe, namesOf) : null;
-  const outputs: TensorAssignment[] = [];
-  let offset = 0;
+  if (recipe.form === "slices") checkRanges(recipe, namesOf);
   const last = recipe.slices.length - 1;
+  const places: Place[] = [];
+  let offset = 0;
   recipe.slices.forEach((slice, index) => {
-    for (const place of placesOf(slice, { index, last, offset, stack: stacks }, namesOf)) {
-      const context = { recipe, method, slice, troubles, filters };
-      outputs.push({
-        name: place.name,
-        slice: index,
-        t: place.t,
-        layer: place.layer,
-        base: slice.base,
-        ...resolve(place, context),
-      });
-    }
-    offset += slice.sources[0]!.layerRange ? slice.sources[0]!.layerRange[1] - slice.sources[0]!.layerRange[0] : 0;
+    places.push(...placesOf(slice, { index, last, offset }, namesOf));
+    const range = slice.sources[0]!.layerRange;
+    offset += range ? range[1] - range[0] : 0;
+  });
+  const outputs = places.sort(byPlace).map((place): TensorAssignment => {
+    const slice = recipe.slices[place.slice]!;
+    const { name, t, layer } = place;
+    const resolved = resolve(place, { recipe, method, slice, troubles, filters });
+    return { name, slice: place.slice, t, layer, base: slice.base, ...resolved };
   });
   troubles.throwIfAny();
   for (const diagnostic of filters.unmatched()) warn(diagnostic);
-  return outputs.sort(byPlace);
+  return outputs;
 }
 
-function group(a: TensorAssignment): number {
+function group(a: Place): number {
   return a.layer !== null ? 1 : isBeforeLayers(a.name) ? 0 : 2;
 }
 
-function byPlace(a: TensorAssignment, b: TensorAssignment): number {
-  const prefix = (x: TensorAssignment): string => (x.layer === null ? "" : layerOf(x.name)!.prefix);
+function byPlace(a: Place, b: Place): number {
+  const prefix = (x: Place): string => (x.layer === null ? "" : layerOf(x.name)!.prefix);
   const compare = (x: string, y: string): number => (x < y ? -1 : x > y ? 1 : 0);
   return (
     group(a) - group(b) || compare(prefix(a), prefix(b)) || (a.layer ?? 0) - (b.layer ?? 0) || compare(a.name, b.name)
@@ -95,13 +92,13 @@ function byPlace(a: TensorAssignment, b: TensorAssignment): number {
 }
 
 /** Slices cut one stack of layers; which one would be a guess where models have several. */
-function oneStack(recipe: ParsedRecipe, namesOf: NamesOf): string | null {
+function checkRanges(recipe: ParsedRecipe, namesOf: NamesOf): void {
   const problems: Diagnostic[] = [];
-  const prefixes = new Map<string, number>();
+  const prefixes = new Set<string>();
   for (const { sources } of recipe.slices) {
     for (const { model, layerRange, rangeAt, at } of sources) {
       const counts = layerCounts(namesOf(model));
-      for (const prefix of counts.keys()) if (!prefixes.has(prefix)) prefixes.set(prefix, model);
+      for (const prefix of counts.keys()) prefixes.add(prefix);
       const count = Math.max(0, ...counts.values());
       if (layerRange && layerRange[1] > count && namesOf(model).size > 0) {
         const message = `layer_range [${layerRange.join(", ")}] goes beyond ${quote(recipe.models[model]!.display)}, which has ${count} layers`;
@@ -110,7 +107,7 @@ function oneStack(recipe: ParsedRecipe, namesOf: NamesOf): string | null {
     }
   }
   if (prefixes.size > 1) {
-    const names = [...prefixes.keys()].sort().map((p) => quote(`${p}N`));
+    const names = [...prefixes].sort().map((p) => quote(`${p}N`));
     const message = `Cannot cut layers into slices: the models have ${prefixes.size} stacks of layers, ${names.join(", ")}`;
     problems.push({
       kind: "recipe-unsupported",
@@ -121,11 +118,11 @@ function oneStack(recipe: ParsedRecipe, namesOf: NamesOf): string | null {
   }
   if (problems.length > 0)
     throw new BraidError([...new Map(problems.map((p) => [`${p.where?.line}:${p.message}`, p])).values()]);
-  return prefixes.keys().next().value ?? null;
 }
 
 interface Place {
   readonly name: string;
+  readonly slice: number;
   readonly t: number;
   readonly layer: number | null;
   /** Layer within the slice, counted from 0. */
@@ -133,11 +130,7 @@ interface Place {
 }
 
 /** The output tensors of a slice: the union over its models, mapped by layer. */
-function placesOf(
-  slice: ParsedSlice,
-  at: { index: number; last: number; offset: number; stack: string | null },
-  namesOf: NamesOf,
-): Place[] {
+function placesOf(slice: ParsedSlice, at: { index: number; last: number; offset: number }, namesOf: NamesOf): Place[] {
   const places = new Map<string, Place>();
   const counts = new Map<string, number>();
   for (const { model } of slice.sources) {
@@ -148,7 +141,8 @@ function placesOf(
       const here = layerOf(name);
       if (!here) {
         // Embeddings belong to the first slice, the final norm and the head to the last one.
-        if (at.index === (isBeforeLayers(name) ? 0 : at.last)) places.set(name, { name, t: 0, layer: null, step: 0 });
+        if (at.index === (isBeforeLayers(name) ? 0 : at.last))
+          places.set(name, { name, slice: at.index, t: 0, layer: null, step: 0 });
         continue;
       }
       const [first, end] = layerRange ?? [0, counts.get(here.prefix)!];
@@ -157,7 +151,7 @@ function placesOf(
       if (step < 0 || here.layer >= end) continue;
       const layer = layerRange ? at.offset + step : here.layer;
       const output = layerRange ? withLayer(name, layer) : name;
-      places.set(output, { name: output, t: layers === 1 ? 1 : step / (layers - 1), layer, step });
+      places.set(output, { name: output, slice: at.index, t: layers === 1 ? 1 : step / (layers - 1), layer, step });
     }
   }
   return [...places.values()];

@@ -165,8 +165,8 @@ export function build(root: LibraryNode | null, b: Builder): Node {
         own.set(keyOf(key), { key, value, merged: false });
       }
     }
-    const entries = [...own.values()];
-    for (const [key, entry] of merged) if (!own.has(key)) entries.push(entry);
+    // Merged keys come first, as in PyYAML; the map's own values stand over theirs.
+    const entries = [...new Map([...merged, ...own]).values()];
     return { kind: "map", at, entries };
   };
 
@@ -192,9 +192,11 @@ export function build(root: LibraryNode | null, b: Builder): Node {
       text = text.slice(0, -1);
     const at = empty.at;
     const tag = node.tag?.replace("tag:yaml.org,2002:", "");
-    const plain = node.type === "PLAIN" && (tag === undefined || tag === "");
-    if (tag === "str" || tag === "!" || !(plain || tag)) return textNode(text, at);
+    const plain = node.type === "PLAIN" && (tag === undefined || tag === "!");
+    if (tag === "str" || !(plain || (tag && tag !== "!"))) return textNode(text, at);
     const found = resolvePlain(text);
+    if (plain && found)
+      return { kind: "scalar", at, type: found.type, value: found.value, integer: found.integer === true, text };
     const wanted = { int: "number", float: "number", bool: "boolean", null: "null" }[tag ?? ""];
     if (!found || (tag && (found.type !== wanted || (tag === "int" && !found.integer)))) {
       const known = !tag || wanted;

@@ -19,14 +19,20 @@ const conditional = z
     },
     { error: "a mapping with filter and value" },
   )
-  .describe("A value for the tensors whose name contains the filter; the first match wins.");
+  .meta({
+    id: "condition",
+    description: "A value for the tensors whose name contains the filter; the first match wins.",
+  });
 
 const parameterPhrase = "a number, true, false, text, a list of them (a gradient) or a list of {filter, value}";
 /** A scalar, a gradient over layers, a conditional or a list of conditionals. */
-export const parameterSchema = z.union([scalar, scalars, conditional, z.array(conditional)], {
-  error: parameterPhrase,
-});
-const parameters = z.record(z.string(), parameterSchema, { error: "a mapping of parameter names to values" }).nullish();
+const parameterSchema = z
+  .union([scalar, scalars, conditional, z.array(conditional)], { error: parameterPhrase })
+  .meta({ id: "parameter" });
+const parameters = z
+  .record(z.string(), parameterSchema, { error: "a mapping of parameter names to values" })
+  .meta({ id: "parameters" })
+  .nullish();
 
 const path = z.union([text, z.looseObject({ path: text, revision: text.nullish() })], {
   error: "path[@revision] or {path, revision}",
@@ -35,7 +41,7 @@ const model = z
   .union([text, z.looseObject({ model: path, lora: path.nullish() })], {
     error: "path[@revision][+lora[@revision]] or {model: {path, revision}, lora: {path, revision}}",
   })
-  .describe("path[@revision][+lora[@revision]], or the same as a mapping.");
+  .meta({ id: "model", description: "path[@revision][+lora[@revision]], or the same as a mapping." });
 
 const inputs = z.array(z.looseObject({ model, parameters }, { error: "a mapping with model" }), {
   error: "a list of models",
@@ -119,8 +125,10 @@ type Json = Record<string, unknown>;
 
 /** The schema for editors (`# yaml-language-server: $schema=…`), with the names of methods and parameters filled in. */
 export function recipeJsonSchema(catalogue: Catalogue): Json {
-  const schema = z.toJSONSchema(recipeSchema, { io: "input", target: "draft-7" }) as Json & {
+  const schema = z.toJSONSchema(recipeSchema, { io: "input", target: "draft-7" }) as Json as {
     properties: Record<string, Json>;
+    definitions: Record<string, Json>;
+    oneOf?: Json[];
   };
   const methods = [...catalogue.values()].map((m) => m.name).sort();
   schema.properties.merge_method = { type: "string", enum: methods, description: "The merge method." };
@@ -136,7 +144,11 @@ export function recipeJsonSchema(catalogue: Catalogue): Json {
         if (!known.has(name)) known.set(name, spec);
     }
   }
-  nameParameters(schema, known);
+  schema.definitions.parameters!.properties = Object.fromEntries(
+    [...known]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, spec]) => [name, { description: spec.describe, allOf: [{ $ref: "#/definitions/parameter" }] }]),
+  );
   // z.toJSONSchema cannot say "exactly one of these keys".
   schema.oneOf = ["models", "slices", "modules"].map((key) => ({ required: [key] }));
   return {
@@ -144,20 +156,4 @@ export function recipeJsonSchema(catalogue: Catalogue): Json {
     title: "Braid recipe",
     description: "A recipe for merging language models: mergekit's YAML and Braid's own parameters.",
   };
-}
-
-function nameParameters(node: unknown, known: ReadonlyMap<string, ParameterSpec>): void {
-  if (typeof node !== "object" || node === null) return;
-  const record = node as Json;
-  const properties = record.properties as Record<string, Json> | undefined;
-  const block = (properties?.parameters?.anyOf as Json[] | undefined)?.find((option) => option.type === "object");
-  if (block) {
-    const value = block.additionalProperties as Json;
-    block.properties = Object.fromEntries(
-      [...known]
-        .sort(([a], [b]) => (a < b ? -1 : 1))
-        .map(([name, spec]) => [name, { description: spec.describe, ...value }]),
-    );
-  }
-  for (const child of Object.values(record)) nameParameters(child, known);
 }

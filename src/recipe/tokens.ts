@@ -155,13 +155,15 @@ function firstShallowLine(text: string): { offset: number; depth: number } | und
 
 /** Starts of the lines from `offset` on, until `depth` brackets are closed; none where they never are. */
 function linesUntilClosed(text: string, offset: number, depth: number): number[] {
+  // A document ends its brackets, closed or not.
+  const marker = (at: number): boolean => /^(?:---|\.\.\.)(?:\s|$)/.test(text.slice(at, at + 4));
+  if (marker(offset)) return [];
   const lines = [offset];
   let quoted = "";
   for (let i = offset; i < text.length; i++) {
     const c = text[i]!;
     if (c === "\n") {
-      // A document ends its brackets, closed or not.
-      if (/^(?:---|\.\.\.)(?:\s|$)/.test(text.slice(i + 1, i + 5))) return [];
+      if (marker(i + 1)) return [];
       lines.push(i + 1);
     } else if (quoted) {
       if (c === "\\" && quoted === '"') i++;
