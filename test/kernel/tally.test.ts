@@ -153,6 +153,8 @@ test("bytes are the same, or differ at any one position", () => {
 });
 
 describe("keys", () => {
+  const same = (actual: number, expected: number) => (actual === expected ? "" : `${actual} instead of ${expected}`);
+
   const ranges: [number, number, number][] = [
     // low, high, shift
     [0, 0x80000000, 21],
@@ -182,8 +184,6 @@ describe("keys", () => {
       ).toBe("");
     });
   }
-  const same = (actual: number, expected: number) => (actual === expected ? "" : `${actual} instead of ${expected}`);
-
   test("that are equal are counted, and the n-th is found", () => {
     expect(
       sweep((count, misalign) => {
