@@ -2,10 +2,11 @@
 
 import { BraidError, type Diagnostic, type Position, quote } from "../errors.ts";
 import type { Catalogue, MethodSpec, ParameterSpec } from "./catalogue.ts";
+import { collectTroubles, type Troubles, type WatchedFilters, watchFilters } from "./findings.ts";
 import { isBeforeLayers, layerCount, layerCounts, layerOf, withLayer } from "./layers.ts";
 import type { ParsedRecipe, ParsedSlice, ParsedSource } from "./parsed.ts";
-import { coerce, matches, type Picked, pick } from "./select.ts";
-import { noSettings, type Setting, type Settings } from "./settings.ts";
+import { coerce, type Picked, pick } from "./select.ts";
+import { noSettings, type Settings } from "./settings.ts";
 
 export interface AssignedInput {
   /** Index into the recipe's models. */
@@ -57,8 +58,8 @@ export function assignTensors(
       message: `Cannot merge by ${quote(recipe.method)}: there is no such method`,
       where: recipe.methodAt,
     });
-  const troubles = new Troubles();
-  const filters = new Filters();
+  const troubles = collectTroubles(recipe);
+  const filters = watchFilters();
   if (recipe.form === "slices") checkRanges(recipe, namesOf);
   const last = recipe.slices.length - 1;
   const places: Place[] = [];
@@ -168,7 +169,7 @@ interface Context {
   readonly method: MethodSpec;
   readonly slice: ParsedSlice;
   readonly troubles: Troubles;
-  readonly filters: Filters;
+  readonly filters: WatchedFilters;
 }
 
 /** Levels from the inside: source, slice, module, top. Shared parameters are never read on a source. */
@@ -205,7 +206,7 @@ function resolve(place: Place, c: Context): { shared: Record<string, unknown>; i
   ) ?? []) {
     const from = complaint.input === undefined ? undefined : counted[complaint.input];
     const where = (from?.at ?? sharedAt).get(complaint.parameter) ?? from?.source.at ?? c.recipe.methodAt;
-    c.troubles.add(where, complaint.message, from?.source.model, place.name, c.recipe);
+    c.troubles.add(where, complaint.message, from?.source.model, place.name);
   }
   return { shared, inputs };
 }
@@ -229,14 +230,7 @@ function settle(
   const result = coerce(spec, picked.value, picked.alias);
   at.set(spec.name, picked.at);
   if (result.ok) values[spec.name] = result.value;
-  else
-    c.troubles.add(
-      picked.at,
-      `${picked.alias?.name ?? spec.name} ${result.problem}`,
-      source?.model,
-      place.name,
-      c.recipe,
-    );
+  else c.troubles.add(picked.at, `${picked.alias?.name ?? spec.name} ${result.problem}`, source?.model, place.name);
 }
 
 function missing(spec: ParameterSpec, source: ParsedSource | null, place: Place, c: Context): void {
@@ -246,56 +240,5 @@ function missing(spec: ParameterSpec, source: ParsedSource | null, place: Place,
     `${c.method.name} needs ${names}, which is not given`,
     source?.model,
     place.name,
-    c.recipe,
   );
-}
-
-/** Bad values, each told once with the first tensor it was met at and how many there are. */
-class Troubles {
-  readonly #found = new Map<string, { at: Position; message: string; model: string; tensor: string; count: number }>();
-
-  add(at: Position, message: string, model: number | undefined, tensor: string, recipe: ParsedRecipe): void {
-    const display = model === undefined ? "" : ` for ${quote(recipe.models[model]!.display)}`;
-    const key = `${at.line}:${at.column}:${display}:${message.replace(/, found .*$/, "")}`;
-    const before = this.#found.get(key);
-    if (before) before.count++;
-    else this.#found.set(key, { at, message, model: display, tensor, count: 1 });
-  }
-
-  throwIfAny(): void {
-    if (this.#found.size === 0) return;
-    const list = [...this.#found.values()].map(({ at, message, model, tensor, count }): Diagnostic => {
-      const more = count > 1 ? ` and ${count - 1} more tensor${count > 2 ? "s" : ""}` : "";
-      return { kind: "recipe-parameter", message: `${message}${model} at ${quote(tensor)}${more}`, where: at };
-    });
-    throw new BraidError(list.sort((a, b) => a.where!.line - b.where!.line || a.where!.column - b.where!.column));
-  }
-}
-
-/** Which filters of the settings that were asked are part of any tensor's name. */
-class Filters {
-  readonly #asked = new Map<Setting, Set<number>>();
-
-  ask(setting: Setting, tensor: string): void {
-    if (setting.cases.every((c) => c.filter === null)) return;
-    let unseen = this.#asked.get(setting);
-    if (!unseen) {
-      unseen = new Set(setting.cases.keys());
-      this.#asked.set(setting, unseen);
-    }
-    for (const i of unseen) if (matches(setting.cases[i]!.filter, tensor)) unseen.delete(i);
-  }
-
-  unmatched(): Diagnostic[] {
-    return [...this.#asked].flatMap(([setting, unseen]) =>
-      [...unseen].map((i): Diagnostic => {
-        const { filter, at } = setting.cases[i]!;
-        return {
-          kind: "recipe-parameter",
-          message: `The filter ${quote(filter ?? "*")} of ${quote(setting.name)} matches no tensor`,
-          where: at,
-        };
-      }),
-    );
-  }
 }

@@ -3,13 +3,14 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import process from "node:process";
+import { catalogue as catalogueOf } from "../../src/methods/index.ts";
 import { placeKeys } from "../../src/recipe/keys.ts";
 import { recipeJsonSchema } from "../../src/recipe/schema.ts";
-import { catalogue } from "./catalogue.ts";
 
 interface Json {
   [key: string]: Json;
 }
+const catalogue = catalogueOf(false);
 const file = new URL("../../docs/recipe.schema.json", import.meta.url);
 const schema = recipeJsonSchema(catalogue) as unknown as Json;
 const properties = (at: Json): string[] => Object.keys(at.properties!).sort();
