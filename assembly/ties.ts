@@ -123,8 +123,8 @@ function numberAt(numbers: usize, m: i32, models: i32): v128 {
 }
 
 /**
- * Up to four models that vote with their values: votes stay in registers, which is two to three times as fast. A model that
- * is not there votes +0, which changes no sum.
+ * Up to four models that vote with their values: votes stay in registers, which is twice as fast. A model that is not there
+ * votes +0, which changes no sum.
  */
 function electFew<T>(
   out: usize,
