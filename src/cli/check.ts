@@ -52,7 +52,7 @@ export async function runCheck(command: CommandOf<"check">, context: Context): P
   let exitCode = 0;
   const host = createHost({ ...context, report: () => {} });
   try {
-    const prepared = await prepare(toRequest(await readRecipe(command.recipe, host.cwd), command), host);
+    const prepared = await prepare(toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command), host);
     findings.push(...goodNews(prepared), ...prepared.warnings.map(bad("warn")));
   } catch (error) {
     if (!(error instanceof BraidError) || context.signal.aborted) throw error;

@@ -109,7 +109,7 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
     report,
     createExecutor: (job, workers) => createThreadPool({ module, workers, job, entry: workerEntry }),
   });
-  const request = toRequest(await readRecipe(command.recipe, host.cwd), command);
+  const request = toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command);
   let summary: MergeSummary;
   try {
     summary = await merge(request, command.out, { overwrite: command.overwrite }, host);

@@ -130,7 +130,10 @@ export async function runPlan(command: CommandOf<"plan">, context: Context): Pro
   const warn = (diagnostic: Diagnostic) => writeDiagnostic(err, "warning", diagnostic);
   if (!command.quiet) for (const note of command.unneeded) err.write(`note: ${note}\n`);
   const host = createHost({ ...context, report: () => {} });
-  const { plan, warnings } = await prepare(toRequest(await readRecipe(command.recipe, host.cwd), command), host);
+  const { plan, warnings } = await prepare(
+    toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command),
+    host,
+  );
   for (const warning of warnings) warn(warning);
   if (command.json) out.write(`${JSON.stringify(plan)}\n`);
   else writePlan(out, plan, command.all);

@@ -11,14 +11,25 @@ export type RecipeText = MergeRequest["recipe"];
 /** Recipes are a page long; a larger file is a slip (a checkpoint, say), and YAML is not for that. */
 const maxRecipeBytes = 1 << 20;
 
-export async function readRecipe(name: string, cwd: string): Promise<RecipeText> {
-  if (name === "-") return { text: await text(process.stdin), file: "<stdin>", folder: cwd };
+/** Standard input may never end; a signal does. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}
+
+export async function readRecipe(name: string, cwd: string, signal: AbortSignal): Promise<RecipeText> {
+  if (name === "-")
+    return { text: await Promise.race([text(process.stdin), aborted(signal)]), file: "<stdin>", folder: cwd };
   const path = resolve(cwd, name);
   let bytes: Uint8Array;
   try {
     bytes = await readFile(path);
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
+    const { code, name: kind } = cause as NodeJS.ErrnoException;
+    // Deno's missing permission is told by the entry, with the flag that gives it.
+    if (kind === "NotCapable") throw cause;
     if (code === "ENOENT" || code === "ENOTDIR")
       fail("file-not-found", `Cannot read recipe ${quote(name)}: there is no such file`, { cause });
     if (code === "EISDIR")
