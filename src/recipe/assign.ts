@@ -3,8 +3,9 @@
 import { BraidError, type Diagnostic, type Position, quote } from "../errors.ts";
 import type { Catalogue, MethodSpec, ParameterSpec } from "./catalogue.ts";
 import { collectTroubles, type Troubles, type WatchedFilters, watchFilters } from "./findings.ts";
-import { isBeforeLayers, layerCount, layerCounts, layerOf, withLayer } from "./layers.ts";
+import { layerCount } from "./layers.ts";
 import type { ParsedRecipe, ParsedSlice, ParsedSource } from "./parsed.ts";
+import { inputName, type NamesOf, type Place, placesOf } from "./places.ts";
 import { coerce, type Picked, pick } from "./select.ts";
 import { noSettings, type Settings } from "./settings.ts";
 
@@ -31,7 +32,7 @@ export interface TensorAssignment {
   readonly inputs: readonly AssignedInput[];
 }
 
-export type NamesOf = (modelIndex: number) => ReadonlySet<string>;
+export type { NamesOf } from "./places.ts";
 
 /** Number of layers in the output. */
 export function outLayers(recipe: ParsedRecipe, namesOf: NamesOf): number {
@@ -60,16 +61,7 @@ export function assignTensors(
     });
   const troubles = collectTroubles(recipe);
   const filters = watchFilters();
-  if (recipe.form === "slices") checkRanges(recipe, namesOf);
-  const last = recipe.slices.length - 1;
-  const places: Place[] = [];
-  let offset = 0;
-  recipe.slices.forEach((slice, index) => {
-    places.push(...placesOf(slice, { index, last, offset }, namesOf));
-    const range = slice.sources[0]!.layerRange;
-    offset += range ? range[1] - range[0] : 0;
-  });
-  const outputs = places.sort(byPlace).map((place): TensorAssignment => {
+  const outputs = placesOf(recipe, namesOf).map((place): TensorAssignment => {
     const slice = recipe.slices[place.slice]!;
     const { name, t, layer } = place;
     const resolved = resolve(place, { recipe, method, slice, troubles, filters });
@@ -78,90 +70,6 @@ export function assignTensors(
   troubles.throwIfAny();
   for (const diagnostic of filters.unmatched()) warn(diagnostic);
   return outputs;
-}
-
-function group(a: Place): number {
-  return a.layer !== null ? 1 : isBeforeLayers(a.name) ? 0 : 2;
-}
-
-function byPlace(a: Place, b: Place): number {
-  const prefix = (x: Place): string => (x.layer === null ? "" : layerOf(x.name)!.prefix);
-  const compare = (x: string, y: string): number => (x < y ? -1 : x > y ? 1 : 0);
-  return (
-    group(a) - group(b) || compare(prefix(a), prefix(b)) || (a.layer ?? 0) - (b.layer ?? 0) || compare(a.name, b.name)
-  );
-}
-
-/** Slices cut one stack of layers; which one would be a guess where models have several. */
-function checkRanges(recipe: ParsedRecipe, namesOf: NamesOf): void {
-  const problems: Diagnostic[] = [];
-  const prefixes = new Set<string>();
-  for (const { sources } of recipe.slices) {
-    for (const { model, layerRange, rangeAt, at } of sources) {
-      const counts = layerCounts(namesOf(model));
-      for (const prefix of counts.keys()) prefixes.add(prefix);
-      const count = Math.max(0, ...counts.values());
-      if (layerRange && layerRange[1] > count && namesOf(model).size > 0) {
-        const message = `layer_range [${layerRange.join(", ")}] goes beyond ${quote(recipe.models[model]!.display)}, which has ${count} layers`;
-        problems.push({ kind: "recipe-schema", message, where: rangeAt ?? at });
-      }
-    }
-  }
-  if (prefixes.size > 1) {
-    const names = [...prefixes].sort().map((p) => quote(`${p}N`));
-    const message = `Cannot cut layers into slices: the models have ${prefixes.size} stacks of layers, ${names.join(", ")}`;
-    problems.push({
-      kind: "recipe-unsupported",
-      message,
-      where: recipe.slices[0]!.at,
-      hint: "Use models: to merge them whole.",
-    });
-  }
-  if (problems.length > 0)
-    throw new BraidError([...new Map(problems.map((p) => [`${p.where?.line}:${p.message}`, p])).values()]);
-}
-
-interface Place {
-  readonly name: string;
-  readonly slice: number;
-  readonly t: number;
-  readonly layer: number | null;
-  /** Layer within the slice, counted from 0. */
-  readonly step: number;
-}
-
-/** The output tensors of a slice: the union over its models, mapped by layer. */
-function placesOf(slice: ParsedSlice, at: { index: number; last: number; offset: number }, namesOf: NamesOf): Place[] {
-  const places = new Map<string, Place>();
-  const counts = new Map<string, number>();
-  for (const { model } of slice.sources) {
-    for (const [prefix, n] of layerCounts(namesOf(model))) counts.set(prefix, Math.max(n, counts.get(prefix) ?? 0));
-  }
-  for (const { model, layerRange } of slice.sources) {
-    for (const name of namesOf(model)) {
-      const here = layerOf(name);
-      if (!here) {
-        // Embeddings belong to the first slice, the final norm and the head to the last one.
-        if (at.index === (isBeforeLayers(name) ? 0 : at.last))
-          places.set(name, { name, slice: at.index, t: 0, layer: null, step: 0 });
-        continue;
-      }
-      const [first, end] = layerRange ?? [0, counts.get(here.prefix)!];
-      const step = here.layer - first;
-      const layers = end - first;
-      if (step < 0 || here.layer >= end) continue;
-      const layer = layerRange ? at.offset + step : here.layer;
-      const output = layerRange ? withLayer(name, layer) : name;
-      places.set(output, { name: output, slice: at.index, t: layers === 1 ? 1 : step / (layers - 1), layer, step });
-    }
-  }
-  return [...places.values()];
-}
-
-function inputName(place: Place, source: ParsedSource): string {
-  return place.layer === null || !source.layerRange
-    ? place.name
-    : withLayer(place.name, source.layerRange[0] + place.step);
 }
 
 interface Context {
