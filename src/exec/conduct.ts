@@ -206,11 +206,27 @@ export class Conductor implements TaskSource {
 
   private outcomeOf(t: OpenTensor): TensorOutcome {
     const nonFinite = [...t.nonFinite.values()].sort((a, b) => a.input - b.input);
-    return { tensor: t.tensor, nonFinite, overflow: t.overflow, kept: t.kept, differs: t.differs };
+    return { tensor: t.tensor, nonFinite, overflow: t.overflow, kept: keptOf(t), differs: t.differs };
   }
 
   private bytesOf(task: Task, tensor: PlanTensor): number {
     const read = tensor.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
     return task.count * (read + (task.kind === "merge" ? byteWidth(tensor.dtype) : 0));
   }
+}
+
+/** Elements kept per term. A threshold survey has counted exactly what its rule keeps, so workers need not. */
+function keptOf(t: OpenTensor): number[] {
+  const kept = [...t.kept];
+  const { program } = t.tensor;
+  if (program.op !== "merge") return kept;
+  for (const [s, survey] of t.tensor.surveys.entries()) {
+    const result = t.results[s];
+    if (survey.op !== "threshold" || result?.op !== "threshold") continue;
+    survey.operands.forEach((o, i) => {
+      const term = program.terms.findIndex((x) => x.input === o.input);
+      if (term >= 0) kept[term] = result.thresholds[i]!.kept;
+    });
+  }
+  return kept;
 }

@@ -3,6 +3,7 @@
 
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { byteWidth } from "../tensor/dtype.ts";
+import { fuse } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import type { Location, MergeReceipt, MergeTask, NonFinite, Receipt, SurveyReceipt, SurveyTask, Task } from "./program.ts";
@@ -24,7 +25,11 @@ export const maxStrideElements = 65_536;
 
 /** Bytes of a worker's memory that hold tiles, masks and histograms rather than strides. */
 export function scratchBytes(inputs: number): number {
-  return (inputs + 5) * tileElements * 4 + (inputs + 1) * tileElements + inputs * histogramBytes + 4096;
+  return tileScratch(inputs) + (inputs + 1) * tileElements + inputs * histogramBytes + 4096;
+}
+
+function tileScratch(inputs: number): number {
+  return (inputs + 5) * tileElements * 4 + tileElements + 4096;
 }
 
 /** Bins of one operand of a histogram round: (2³¹ − 1) >> 15, plus 1. */
@@ -87,6 +92,9 @@ export class Runner {
     const outWidth = byteWidth(program.out);
     const plan = this.layout(widths, outWidth);
     const merger = new TileMerger(this.kernel, program, task.policy, plan.scratch);
+    const fused = fuse(this.kernel, program, plan.spare, merger.kept);
+    // Replacing elements by the base's is the separate kernels' business.
+    const unfusable = task.policy.nonFinite === "base";
     const encodeScan = kernelsFor(this.kernel, program.out);
     const nonFinite = new NonFiniteTally(widths.length);
     const scans = program.inputs.map((d) => kernelsFor(this.kernel, d));
@@ -103,7 +111,8 @@ export class Runner {
         const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
         const flagged = scanTile(scans, pointers, first, n, nonFinite);
         const out = plan.output + t * outWidth;
-        merger.tile(pointers, out, first, n, flagged);
+        if (fused && !(flagged && unfusable)) fused.tile(pointers, out, first, n);
+        else merger.tile(pointers, out, first, n, flagged);
         if (encodeScan.nonfinite(out, n) > 0) merger.overflow(pointers, out, first, n);
       }
       clock.lap("compute");
@@ -194,7 +203,10 @@ export class Runner {
     };
     const inputs = widths.map((w) => take(w * stride));
     const output = take(outWidth * stride);
-    return { stride, inputs, output, scratch: { start: at, end: this.kernel.heapStart + this.kernel.byteLength, lanes } };
+    // The fused kernels' masks and pointers lie behind the tiles of the separate ones, which stay ready for a tile that needs them.
+    const end = this.kernel.heapStart + this.kernel.byteLength;
+    const spare = { start: at + tileScratch(lanes), end };
+    return { stride, inputs, output, scratch: { start: at, end }, spare };
   }
 }
 

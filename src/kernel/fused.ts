@@ -1,0 +1,87 @@
+// Programs that a single kernel carries out tile by tile, bf16 in and out, to the same bits as the steps of tile.ts
+// (test/kernel/fused.test.ts). What no fused kernel covers stays there.
+
+import type { Kernel } from "./kernel.ts";
+import { Scratch } from "./operand.ts";
+import type { MergeProgram } from "./program.ts";
+import { tileElements } from "./program.ts";
+
+/** Models that the fused kernels take. */
+const maxModels = 8;
+
+/** A merger of whole tiles, or null when the program needs the separate kernels. `kept` is added to where a mask is drawn. */
+export function fuse(kernel: Kernel, program: MergeProgram, region: { start: number; end: number }, kept: number[]): FusedMerger | null {
+  const { terms, combine } = program;
+  if (program.out !== "BF16" || program.inputs.some((d) => d !== "BF16")) return null;
+  if (terms.length === 0 || terms.length > maxModels) return null;
+  if (program.base === null && (combine.op === "elect" || terms.some((t) => t.keep.random || t.keep.magnitude))) return null;
+  if (combine.op === "elect" ? combine.by !== "weighted" : terms.some((t) => t.keep.magnitude)) return null;
+  // The kernels keep every key that equals the threshold; filling up by index is for the separate ones.
+  if (terms.some((t) => t.keep.magnitude && t.keep.magnitude.equalBefore !== Number.MAX_SAFE_INTEGER)) return null;
+  return new FusedMerger(kernel, program, region, kept);
+}
+
+export class FusedMerger {
+  private readonly kernel: Kernel;
+  private readonly program: MergeProgram;
+  private readonly kept: number[];
+  private readonly pointers: Uint32Array;
+  private readonly masks: readonly number[];
+  private readonly scales: number;
+  private readonly weights: number;
+  private readonly above: number;
+  private readonly maskPointers: number;
+  private readonly anyMask: boolean;
+
+  constructor(kernel: Kernel, program: MergeProgram, region: { start: number; end: number }, kept: number[]) {
+    this.kernel = kernel;
+    this.program = program;
+    this.kept = kept;
+    const scratch = new Scratch(region);
+    const n = program.terms.length;
+    const { buffer } = kernel.memory;
+    this.masks = program.terms.map((t) => ((t.keep.random?.threshold ?? 0) > 0 ? scratch.take(tileElements) : 0));
+    this.anyMask = this.masks.some((m) => m !== 0);
+    this.pointers = new Uint32Array(buffer, scratch.take(4 * n), n);
+    this.scales = scratch.take(4 * n);
+    this.weights = scratch.take(4 * n);
+    this.above = scratch.take(4 * n);
+    this.maskPointers = scratch.take(4 * n);
+    const f32 = (at: number) => new Float32Array(buffer, at, n);
+    const u32 = (at: number) => new Uint32Array(buffer, at, n);
+    program.terms.forEach((t, i) => {
+      f32(this.scales)[i] = (t.weight as number) * (t.scale as number);
+      f32(this.weights)[i] = t.weight as number;
+      u32(this.above)[i] = (t.keep.magnitude?.above as number | undefined) ?? 0;
+      u32(this.maskPointers)[i] = this.masks[i]!;
+    });
+  }
+
+  /** Merges `count` elements from element `first` of the tensor on, a multiple of 4,096. */
+  tile(inputs: readonly number[], out: number, first: number, count: number): void {
+    const { program, scales } = this;
+    const e = this.kernel.exports;
+    const lambda = program.lambda as number;
+    const n = program.terms.length;
+    const block = first / 16;
+    const high = Math.floor(block / 2 ** 32);
+    for (let i = 0; i < n; i++) {
+      const term = program.terms[i]!;
+      this.pointers[i] = inputs[term.input]!;
+      const random = term.keep.random;
+      const mask = this.masks[i]!;
+      if (!random || mask === 0) this.kept[i]! += count;
+      else this.kept[i]! += e.keep_mask(mask, random.key[0], random.key[1], block - high * 2 ** 32, high, random.threshold, count);
+    }
+    const at = this.pointers.byteOffset;
+    if (program.base === null) return e.merge_linear_bf16(out, at, scales, n, lambda, count);
+    const base = inputs[program.base]!;
+    const { combine } = program;
+    if (combine.op === "elect") {
+      const zero = { drop: 0, positive: 1, negative: 2 }[combine.zero];
+      return e.merge_elect_bf16(out, base, at, scales, this.maskPointers, this.above, n, lambda, zero, combine.divide ? 1 : 0, this.weights, count);
+    }
+    if (this.anyMask) return e.merge_dare_bf16(out, base, at, scales, this.maskPointers, n, lambda, count);
+    return e.merge_delta_bf16(out, base, at, scales, n, lambda, count);
+  }
+}

@@ -1,0 +1,98 @@
+import { describe, expect, test } from "bun:test";
+import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
+import { fuse } from "../../src/kernel/fused.ts";
+import type { Combine, Keep, MergeProgram, Term } from "../../src/kernel/program.ts";
+import { TileMerger } from "../../src/kernel/tile.ts";
+
+const kernel = createKernel(compileKernel(), 4 << 20);
+const every = Number.MAX_SAFE_INTEGER;
+const policy = { nonFinite: "keep", overflow: "inf" } as const;
+
+/** xorshift32, so that a failure repeats. */
+function randomBits(seed: number): () => number {
+  let x = seed | 1;
+  return () => {
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    return x >>> 0;
+  };
+}
+
+/** bf16 near a base value, with zeros, infinities, NaN and subnormals sprinkled in. */
+function fill(bits: Uint16Array, next: () => number, specials: boolean): void {
+  const odd = [0x0000, 0x8000, 0x7f80, 0xff80, 0x7fc1, 0x0001, 0x8001, 0x7f7f, 0xff7f];
+  for (let i = 0; i < bits.length; i++) {
+    const r = next();
+    bits[i] = specials && r % 23 === 0 ? odd[(r >>> 8) % odd.length]! : 0x3c00 | (r & 0x81ff);
+  }
+}
+
+function run(program: MergeProgram, count: number, first: number, seed: number, specials: boolean) {
+  const inputs = program.inputs.map((_, i) => kernel.heapStart + i * 8192);
+  const next = randomBits(seed);
+  for (const p of inputs) fill(new Uint16Array(kernel.memory.buffer, p, 4096), next, specials);
+  const outs = [kernel.heapStart + 20 * 8192, kernel.heapStart + 21 * 8192];
+  for (const p of outs) kernel.u8(p, 8192).fill(0x5a);
+  const scratch = { start: kernel.heapStart + 24 * 8192, end: kernel.heapStart + 200 * 8192 };
+  const plain = new TileMerger(kernel, program, policy, scratch);
+  plain.tile(inputs, outs[0]!, first, count, specials);
+  const kept = program.terms.map(() => 0);
+  const fused = fuse(kernel, program, { start: scratch.end, end: kernel.heapStart + 400 * 8192 }, kept);
+  fused?.tile(inputs, outs[1]!, first, count);
+  return { fused: fused !== null, same: Buffer.compare(kernel.u8(outs[0]!, 8192), kernel.u8(outs[1]!, 8192)) === 0, kept, plainKept: plain.kept };
+}
+
+function program(models: number, base: boolean, combine: Combine, keep: (i: number) => Keep, scale = (i: number) => 1 / (i + 1)): MergeProgram {
+  const first = base ? 1 : 0;
+  const terms = Array.from({ length: models }, (_, i): Term => ({ input: first + i, weight: 0.3 + 0.2 * i, scale: scale(i), keep: keep(i) }));
+  return { op: "merge", inputs: Array.from({ length: models + first }, () => "BF16" as const), out: "BF16", base: base ? 0 : null, terms, combine, lambda: 0.7 };
+}
+
+const sum: Combine = { op: "sum" };
+const elects: Combine[] = (["drop", "positive", "negative"] as const).flatMap((zero) =>
+  [true, false].map((divide): Combine => ({ op: "elect", by: "weighted", zero, divide })),
+);
+const masked = (i: number): Keep => ({ random: { key: [17 + i, 99], threshold: i === 1 ? 0 : 0x80000000 } });
+const trimmed = (i: number): Keep => (i === 2 ? {} : { magnitude: { above: 0x3c000000 + i * 0x10000, equalBefore: every } });
+const both = (i: number): Keep => ({ ...masked(i), ...trimmed(i) });
+
+describe("a fused program gives the bits of its separate steps", () => {
+  const counts = [1, 7, 8, 9, 15, 16, 17, 31, 33, 100, 4095, 4096];
+  const shapes: [string, (models: number) => MergeProgram][] = [
+    ["linear", (n) => program(n, false, sum, () => ({}))],
+    ["deltas", (n) => program(n, true, sum, () => ({}))],
+    ["DARE, summed", (n) => program(n, true, sum, masked)],
+    ...elects.flatMap((combine): [string, (n: number) => MergeProgram][] => [
+      [`DARE ${JSON.stringify(combine)}`, (n) => program(n, true, combine, masked)],
+      [`TIES ${JSON.stringify(combine)}`, (n) => program(n, true, combine, trimmed)],
+      [`DARE with a trim ${JSON.stringify(combine)}`, (n) => program(n, true, combine, both)],
+    ]),
+  ];
+  for (const [name, make] of shapes) {
+    test(name, () => {
+      for (let models = 1; models <= 8; models++) {
+        for (const count of counts) {
+          for (const specials of [false, true]) {
+            const r = run(make(models), count, 4096 * 3, models * 1000 + count, specials);
+            expect({ name, models, count, specials, fused: r.fused, same: r.same }).toEqual({ name, models, count, specials, fused: true, same: true });
+          }
+        }
+      }
+    });
+  }
+  test("counts what the masks keep", () => {
+    const r = run(program(3, true, sum, masked), 4096, 0, 5, false);
+    expect(r.kept).toEqual(r.plainKept);
+    expect(r.kept[1]).toBe(4096);
+    expect(r.kept[0]).toBeLessThan(2400);
+  });
+  test("leaves to the separate steps what no fused kernel covers", () => {
+    const nine = program(9, true, sum, () => ({}));
+    const exact = program(2, true, elects[0]!, () => ({ magnitude: { above: 1, equalBefore: 10 } }));
+    const count: MergeProgram = { ...program(2, true, { op: "elect", by: "count", zero: "drop", divide: false }, () => ({})) };
+    const wide: MergeProgram = { ...program(2, true, sum, () => ({})), out: "F32" };
+    const region = { start: kernel.heapStart, end: kernel.heapStart + (1 << 20) };
+    for (const p of [nine, exact, count, wide]) expect(fuse(kernel, p, region, [])).toBeNull();
+  });
+});
