@@ -66,6 +66,8 @@ class ThreadPool implements Executor {
   private readonly options: ThreadPoolOptions;
   private readonly members = new Set<Member>();
   private readonly waiting: Call[] = [];
+  /** A worker came up. */
+  private started = false;
   private replacements = 0;
   /** Why no task can run any more. */
   private failure: Error | null = null;
@@ -105,7 +107,7 @@ class ThreadPool implements Executor {
       worker = new Worker(entry, { env: {} });
     } catch (e) {
       // Deno answers so when it may not read the entry.
-      this.failAll(workerDied("Cannot start a worker", String(e)));
+      this.failAll(new BraidError({ kind: "worker-died", message: `Cannot start a worker: ${e}` }));
       return;
     }
     const member: Member = {
@@ -132,7 +134,7 @@ class ThreadPool implements Executor {
   }
 
   private hear(member: Member, message: FromWorker): void {
-    if (message.type === "ready") member.ready = true;
+    if (message.type === "ready") this.started = member.ready = true;
     else if (message.type === "receipt") this.settle(this.take(member, message.slot), message.receipt, null);
     else if (message.type === "error") this.settle(this.take(member, message.slot), null, errorFromWire(message.error));
     else if (message.type === "unfit") this.failAll(errorFromWire(message.error));
@@ -201,15 +203,17 @@ class ThreadPool implements Executor {
     member.gone.resolve(why);
     member.worker.terminate();
     if (this.closing) return;
-    const calls = member.order.map((slot) => member.slots[slot]!).filter((call) => !call.settled);
+    const calls = member.order.map((slot) => member.slots[slot]!);
     const [running] = calls;
     // Only the first can be to blame: the others had not begun, and before "ready" none had.
     if (running && member.ready && ++running.attempts >= maxAttempts) {
-      calls.shift();
       this.settle(running, null, workerDied(`A worker stopped at task ${running.task.id}, for the second time`, why));
     }
-    this.waiting.unshift(...calls);
-    if (this.replacements < maxReplacements) {
+    this.waiting.unshift(...calls.filter((call) => !call.settled));
+    if (!this.started) {
+      // None ever came up, so no other will: its files are missing or must not be read.
+      this.failAll(new BraidError({ kind: "worker-died", message: `Cannot start a worker: ${why}` }));
+    } else if (this.replacements < maxReplacements) {
       this.replacements++;
       this.spawn();
     } else if (this.members.size === 0) {
@@ -222,7 +226,7 @@ class ThreadPool implements Executor {
     const members = [...this.members];
     const calls = [...this.waiting.splice(0), ...members.flatMap((m) => m.slots)];
     for (const call of calls) if (call) this.cancel(call, new Error("The executor was closed"));
-    const ends = await Promise.allSettled(members.map((member) => this.end(member, !this.broken)));
+    const ends = await Promise.allSettled(members.map((member) => this.end(member, !this.broken && !this.failure)));
     for (const end of ends) if (end.status === "rejected") throw end.reason;
   }
 

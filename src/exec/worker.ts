@@ -41,7 +41,8 @@ export function createWorkerLoop(host: WorkerHost): (message: ToWorker) => void 
       return;
     }
     if (job) await job.handle(message);
-    // An unfit worker has nothing to close, and nothing else can be asked of it.
+    // An unfit worker opened nothing; it only must not be waited for.
+    else if (message.type === "sync") host.post({ type: "synced", error: null }, []);
     else if (message.type === "close") host.post({ type: "closed" }, []);
   };
   return (message) => {

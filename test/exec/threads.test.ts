@@ -160,7 +160,9 @@ describe("a pool of workers that misbehave", () => {
 
   test("rejects when its entry is not there", async () => {
     const pool = standInPool(2, new URL("./no-such-worker.ts", import.meta.url));
-    expect(((await rejection(pool.run(ordered(0, order.answer), never))) as BraidError).kind).toBe("worker-died");
+    const error = (await rejection(pool.run(ordered(0, order.answer), never))) as BraidError;
+    expect(error.kind).toBe("worker-died");
+    expect(error.message).toContain("Cannot start a worker: ");
     await pool.close();
   });
 
