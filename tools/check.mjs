@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import process from "node:process";
-import { preferredRuntime, root, run } from "./runtimes.mjs";
+import { preferredRuntime, run } from "./runtimes.mjs";
 
 /** Native tools of npm packages, started by their script so that no shell and no PATH is needed. */
 function packageScript(name, bin) {
@@ -24,7 +24,7 @@ export function check() {
       "boundaries and error table",
       () =>
         run(runtime.path, [
-          ...(runtime.name === "deno" ? ["test", "-A", "--no-check", "--quiet"] : ["test"]),
+          ...(runtime.name === "deno" ? ["test", "-A", "--no-check", "--quiet"] : ["test", "--only-failures"]),
           "./test/boundaries.test.ts",
           "./test/errors.test.ts",
         ]),

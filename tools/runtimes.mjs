@@ -60,13 +60,19 @@ export function preferredRuntime() {
   return (launcher === "node" ? null : runtime(launcher)) ?? runtime("bun") ?? runtime("deno");
 }
 
-/** Runs a program with the terminal as it is; answers its exit code. */
-export function run(program, args, options = {}) {
-  const { status, signal, error } = spawnSync(program, args, {
-    cwd: options.cwd ?? root,
-    stdio: "inherit",
-    env: environment(options.env),
+/**
+ * Runs a program with the terminal as it is; answers its exit code. `filter` may change what it prints on standard output,
+ * which then comes all at once, at the end.
+ */
+export function run(program, args, { cwd = root, env, filter } = {}) {
+  const stdio = ["inherit", filter ? "pipe" : "inherit", "inherit"];
+  const { status, signal, error, stdout } = spawnSync(program, args, {
+    cwd,
+    stdio,
+    env: environment(env),
+    maxBuffer: 2 ** 28,
   });
   if (error) throw new Error(`Cannot run ${program}: ${error.message}`);
+  if (filter) process.stdout.write(filter(stdout.toString()));
   return status ?? (signal === "SIGINT" ? 130 : 143);
 }

@@ -25,6 +25,7 @@ const commands = {
     "--reporter=junit",
     `--reporter-outfile=${report}`,
     "--timeout=120000",
+    "--only-failures",
     ...files.map((file) => `./${file}`),
   ],
   deno: (report, files) => [
@@ -38,10 +39,18 @@ const commands = {
   ],
 };
 
+/** Deno writes a line for every test, even those that only hold a dot. */
+function withoutDots(text) {
+  const kept = text.split("\n").filter((line) => !/^(?:\x1b\[[\d;]*m)*[.,!](?:\x1b\[[\d;]*m)*$/.test(line));
+  return `${kept.join("\n").trim()}\n`;
+}
+
 function runSuite({ name, path, version }, files, args, folder) {
   const report = join(folder, `${name}.xml`);
   const started = Date.now();
-  const status = run(path, [...commands[name](report, files), ...args], { env: { BRAID_TEST_RUNTIME: name } });
+  const status = run(path, [...commands[name](report, files), ...args], {
+    filter: name === "deno" ? withoutDots : undefined,
+  });
   const result = existsSync(report)
     ? readJunit(readFileSync(report, "utf8"))
     : { passed: 0, failed: 0, skipped: 0, failures: [] };
@@ -84,15 +93,19 @@ export function runTests(args) {
   return summarise(results);
 }
 
+/** Failures shown once more at the end. */
+const failureLimit = 40;
+
 function summarise(results) {
   const sum = (key) => results.reduce((total, result) => total + result[key], 0);
   const failures = results.flatMap((result) => result.failures.map((failure) => ({ ...failure, title: result.title })));
   if (failures.length > 0) console.log("\nFailed:");
-  for (const { title, file, name, message } of failures) {
+  for (const { title, file, name, message } of failures.slice(0, failureLimit)) {
     console.log(
       `  ${title}  ${file}  ${name}${message ? `\n      ${message.split("\n").slice(0, 12).join("\n      ")}` : ""}`,
     );
   }
+  if (failures.length > failureLimit) console.log(`  … and ${failures.length - failureLimit} more`);
   console.log("");
   for (const { title, files, passed, failed, skipped, seconds } of results) {
     console.log(

@@ -5,6 +5,7 @@ import { readFileSync } from "node:fs";
 import { availableParallelism, hostname } from "node:os";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { assertUnchanged, FileSource, localFiles } from "../bytes/file.ts";
+import { processIsAlive } from "../bytes/lock.ts";
 import { openStage } from "../bytes/stage.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import type { Host, MergeEvent } from "../host.ts";
@@ -41,17 +42,6 @@ async function hashFile(path: string, signal: AbortSignal): Promise<string> {
   }
 }
 
-/** Signal 0 asks without telling. Deno answers only with --allow-run. */
-function isAlive(pid: number): boolean | null {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    return code === "ESRCH" ? false : code === "EPERM" ? true : null;
-  }
-}
-
 export interface HostOptions {
   readonly env: Host["env"];
   readonly signal: AbortSignal;
@@ -67,7 +57,7 @@ export function createHost(options: HostOptions): Host {
     // A name that is nobody's: then a lock that is left behind is never taken for one of this machine's.
     host: attempt(hostname) || `unknown-${randomUUID()}`,
     started: new Date().toISOString(),
-    isAlive,
+    isAlive: processIsAlive,
   };
   return {
     fs: localFiles,
