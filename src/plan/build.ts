@@ -197,8 +197,8 @@ function draft(
 /** The tensor of that name; a head that is tied to the embeddings is read from them. */
 function lookUp(checkpoint: Checkpoint, name: string): TensorInfo | undefined {
   const own = checkpoint.tensors.get(name);
-  if (own || !checkpoint.tied || !name.endsWith("lm_head.weight")) return own;
-  for (const [other, info] of checkpoint.tensors) if (/(^|\.)(embed_tokens|wte|word_embeddings)\.weight$/.test(other)) return info;
+  if (own || !checkpoint.tied || !/(^|\.)(lm_head|embed_out)\.weight$/.test(name)) return own;
+  for (const [other, info] of checkpoint.tensors) if (/(^|\.)(embed_tokens|wte|embed_in)\.weight$/.test(other)) return info;
   return undefined;
 }
 
