@@ -14,7 +14,7 @@ export interface Scanner {
 
 /** serde_json's limit on containers inside each other. */
 export const maxDepth = 127;
-/** Above this, numbers that nobody uses are refused: readers disagree on what overflows a double. */
+/** In a header, numbers that nobody uses are refused from here on: readers disagree on what overflows a double. */
 const maxNumber = 1e300;
 
 const quoteMark = 0x22,
@@ -192,8 +192,7 @@ export function readPlain(s: Scanner): { value: number | boolean | null; text: s
     const text = pattern.exec(s.text)?.[0];
     if (text === undefined) continue;
     const value = Number(text);
-    if (pattern === numberPattern && !(Math.abs(value) < maxNumber))
-      s.fault(`a number is not below ${maxNumber}, the limit`);
+    if (!s.pythonNumbers && !(Math.abs(value) < maxNumber)) s.fault(`a number is not below ${maxNumber}, the limit`);
     s.at += text.length;
     return { value, text };
   }

@@ -23,6 +23,8 @@ describe("a config", () => {
     Infinity
   ],
   "low": -Infinity,
+  "max": 1.7976931348623157e+308,
+  "over": 1e999,
   "none": NaN,
   "big": 1000000000000000019884624838656,
   "nested": {
