@@ -16,10 +16,13 @@ export interface Job {
 }
 
 export interface Executor {
-  /** Tasks that it can run at the same time. */
+  /** Tasks that it takes at the same time; those beyond its workers wait there, so that no worker idles for a message. */
   readonly capacity: number;
   /** Runs one task. Rejects with a BraidError (I/O), or with the signal's reason when aborted. */
   run(task: Task, signal: AbortSignal): Promise<Receipt>;
-  /** Ends workers and closes files. Output files are synced before it resolves. */
+  /**
+   * Ends workers and closes files. Output files are synced before it resolves, unless a task failed or was aborted: then it is
+   * quick, within 2 s, and nothing that was written may be used. Rejects when a sync failed. May be called again.
+   */
   close(): Promise<void>;
 }
