@@ -1,0 +1,118 @@
+// npm run bench -- [--shape small|base|double] [--runs N] [--runtimes bun,deno] [--methods a,b] [--scaling]
+//
+// Makes the synthetic checkpoints, measures the copy floor, then each method, all in one run, and writes a table with machine
+// and date to bench/results/.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { benchShapes, makeCheckpoints } from "./checkpoints.ts";
+import { copyFloor, machine, median, mergeOnce, runtimesOf, warm } from "./measure.ts";
+
+const root = resolve(import.meta.dirname, "..");
+const { values: options } = parseArgs({
+  options: {
+    shape: { type: "string", default: "base" },
+    runs: { type: "string", default: "5" },
+    runtimes: { type: "string", default: "bun,deno" },
+    methods: { type: "string", default: "linear,task_arithmetic,slerp,dare_linear,dare_ties,ties" },
+    scaling: { type: "boolean", default: false },
+    /** Keep the tables of this run apart, e.g. while trying something. */
+    name: { type: "string", default: "" },
+  },
+});
+
+const shape = benchShapes[options.shape as keyof typeof benchShapes];
+if (!shape) throw new Error(`--shape must be one of ${Object.keys(benchShapes).join(", ")}`);
+const runs = Number(options.runs);
+const data = join(root, "bench/data");
+const folders = makeCheckpoints(data, shape, console.error);
+const fileOf = (folder: string) => join(folder, "model.safetensors");
+
+/** The recipe of a method over the bench's models; slerp takes two. */
+function recipeOf(method: string): { path: string; inputs: string[] } {
+  const [base, ...models] = folders as [string, ...string[]];
+  const used = method === "slerp" ? models.slice(0, 1) : models;
+  const parameters =
+    method === "slerp" ? { t: 0.4 } : method.startsWith("dare") ? { drop_rate: 0.9 } : method === "ties" ? { density: 0.2 } : {};
+  const recipe = {
+    merge_method: method,
+    ...(method === "linear" ? {} : { base_model: base }),
+    models: (method === "linear" ? [base, ...models] : used).map((model) => ({ model, ...(method === "slerp" ? {} : { parameters: { weight: 1 / 3 } }) })),
+    parameters,
+    dtype: "bfloat16",
+  };
+  const path = join(data, `${shape.name}-${method}.yml`);
+  writeFileSync(path, JSON.stringify(recipe));
+  return { path, inputs: [base, ...used].map(fileOf) };
+}
+
+interface Row {
+  readonly method: string;
+  readonly runtime: string;
+  readonly workers: number;
+  readonly seconds: number;
+  readonly all: readonly number[];
+  readonly floor: number;
+  readonly gigabytesPerSecond: number;
+  readonly nanosecondsPerParameterAndCore: number;
+  readonly peakMemoryMiB: number;
+  readonly sha256: string;
+}
+
+const rows: Row[] = [];
+const floors = new Map<string, number[]>();
+for (const method of options.methods.split(",")) {
+  const { path, inputs } = recipeOf(method);
+  await warm(inputs);
+  const floor: number[] = [];
+  floors.set(method, floor);
+  const jobs = runtimesOf(root, options.runtimes.split(",")).flatMap((runtime) => (options.scaling ? [1, 2] : [2]).map((workers) => ({ runtime, workers, seconds: [] as number[], last: null as Awaited<ReturnType<typeof mergeOnce>> | null })));
+  // Round by round, so that a busy minute of the machine meets every column alike.
+  for (let i = 0; i < runs; i++) {
+    floor.push(await copyFloor(inputs, data));
+    for (const job of jobs) {
+      job.last = await mergeOnce(job.runtime, path, data, ["--workers", String(job.workers)]);
+      job.seconds.push(job.last.seconds);
+    }
+  }
+  for (const { runtime, workers, seconds, last } of jobs) {
+    const { summary } = last!;
+    const wall = median(seconds);
+    const row: Row = {
+      method,
+      runtime: runtime.name,
+      workers,
+      seconds: wall,
+      all: seconds,
+      floor: median(floor),
+      gigabytesPerSecond: (inputs.length * summary.bytesWritten + summary.bytesWritten) / wall / 1e9,
+      nanosecondsPerParameterAndCore: (wall * 1e9 * Math.min(workers, 2)) / summary.parameters,
+      peakMemoryMiB: (summary.peakMemoryBytes ?? 0) / 2 ** 20,
+      sha256: summary.files[0]!.sha256,
+    };
+    rows.push(row);
+    console.error(`${method} ${runtime.name} ×${workers}: ${wall.toFixed(2)} s, floor ${row.floor.toFixed(2)} s, ${row.peakMemoryMiB.toFixed(0)} MiB`);
+  }
+}
+
+const date = new Date().toISOString().slice(0, 10);
+const table = [
+  `# ${shape.name}: ${date}`,
+  "",
+  `${machine()}. Warm page cache, medians of ${runs}, whole processes; \`npm run bench -- --shape ${shape.name} --runs ${runs}${options.scaling ? " --scaling" : ""}\`.`,
+  "",
+  "| method | runtime | workers | seconds | copy floor | × floor | GB/s | ns/parameter/core | peak MiB |",
+  "|---|---|---|---|---|---|---|---|---|",
+  ...rows.map((r) => `| ${r.method} | ${r.runtime} | ${r.workers} | ${r.seconds.toFixed(2)} | ${r.floor.toFixed(2)} | ${(r.seconds / r.floor).toFixed(2)} | ${r.gigabytesPerSecond.toFixed(2)} | ${r.nanosecondsPerParameterAndCore.toFixed(2)} | ${r.peakMemoryMiB.toFixed(0)} |`),
+  "",
+].join("\n");
+console.log(table);
+mkdirSync(join(root, "bench/results"), { recursive: true });
+const base = join(root, "bench/results", `${date}-${shape.name}${options.name && `-${options.name}`}`);
+writeFileSync(`${base}.md`, table);
+writeFileSync(`${base}.json`, `${JSON.stringify({ date, machine: machine(), shape, runs, rows }, null, 1)}\n`);
+for (const method of new Set(rows.map((r) => r.method))) {
+  const hashes = new Set(rows.filter((r) => r.method === method).map((r) => r.sha256));
+  if (hashes.size !== 1) throw new Error(`${method} has ${hashes.size} different outputs`);
+}
