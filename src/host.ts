@@ -35,11 +35,23 @@ export interface Host {
   openStage(out: string, options: Omit<StageOptions, "lockInfo">): Promise<Stage>;
   /** Throws `input-changed` when a local file is no longer what it was when its header was read. */
   assertUnchanged(path: string, before: FileIdentity): void;
-  /** SHA-256 of a file in hex. */
-  hashFile(path: string, signal: AbortSignal): Promise<string>;
+  /** Starts to hash a file that others are still writing. */
+  hashFile(path: string): FileHash;
+  /** Sends what was written of a file so far to the disk, in the background: the final sync then has little left. */
+  flush(path: string): Promise<void>;
   createExecutor(job: Job, workers: number): Executor;
   report(event: MergeEvent): void;
   readonly signal: AbortSignal;
+}
+
+/** SHA-256 of a file that grows complete from its start. */
+export interface FileHash {
+  /** Bytes before `end` will not change any more. */
+  advance(end: number): void;
+  /** The digest in hex, once the whole file is final. */
+  finish(signal: AbortSignal): Promise<string>;
+  /** Gives up. */
+  close(): void;
 }
 
 /** What a user can ask of a merge beside the recipe. Every field has its default in `defaultRequest`. */

@@ -8,7 +8,7 @@ import { type Diagnostic, fail, quote } from "./errors.ts";
 import { Conductor, type TensorOutcome } from "./exec/conduct.ts";
 import { drive } from "./exec/drive.ts";
 import type { Job } from "./exec/executor.ts";
-import type { Host, MergeRequest, MergeSummary } from "./host.ts";
+import type { FileHash, Host, MergeRequest, MergeSummary } from "./host.ts";
 import { kernelSha256 } from "./kernel/kernel.ts";
 import { catalogue, methods } from "./methods/index.ts";
 import type { Method } from "./methods/method.ts";
@@ -24,11 +24,14 @@ import { type ModelLocation, resolveModel } from "./tensor/locate.ts";
 import { indexJson, indexName, type OutputFile } from "./tensor/shards.ts";
 import { cleanSidecar, maxParsedSidecarBytes, tokenizerNames } from "./tensor/sidecars.ts";
 import { Tally } from "./tally.ts";
+import { Written } from "./written.ts";
 import { chatTemplate, maxSidecarBytes, tokenizerDonor } from "./tokenizer.ts";
 
 /** mergekit and Braid agree on nothing random; this is the seed when nobody names one. */
 export const defaultSeed = "42";
 const progressMs = 100;
+/** Bytes that are sent to the disk together while the merge goes on. */
+const flushBytes = 128 * 1024 * 1024;
 /** Room for what goes beside the tensors. */
 const spareBytes = 64 * 1024 * 1024;
 
@@ -122,14 +125,14 @@ export async function merge(request: MergeRequest, out: string, options: { overw
     planSha256: prepared.planSha256,
   });
   try {
-    const tally = await run(prepared, stage, host, started);
+    const { tally, hashes } = await run(prepared, stage, host, started);
     for (const c of prepared.checkpoints) {
       for (const f of c.files) if (f.identity) host.assertUnchanged(f.location, f.identity);
     }
     const files: MergeSummary["files"][number][] = [];
-    for (const f of plan.outputs) {
+    for (const [i, f] of plan.outputs.entries()) {
       host.report({ type: "hashing", file: f.name });
-      files.push({ name: f.name, byteLength: f.byteLength, sha256: await host.hashFile(stage.path(f.name), host.signal) });
+      files.push({ name: f.name, byteLength: f.byteLength, sha256: await hashes[i]!.finish(host.signal) });
     }
     const facts = {
       out,
@@ -155,8 +158,8 @@ export async function merge(request: MergeRequest, out: string, options: { overw
   }
 }
 
-/** Runs the plan's tasks into the staged files. */
-async function run(prepared: Prepared, stage: Stage, host: Host, started: number): Promise<Tally> {
+/** Runs the plan's tasks into the staged files, which are hashed and sent to the disk as they fill. */
+async function run(prepared: Prepared, stage: Stage, host: Host, started: number): Promise<{ tally: Tally; hashes: FileHash[] }> {
   const { plan, method } = prepared;
   const job: Job = {
     files: [
@@ -166,12 +169,27 @@ async function run(prepared: Prepared, stage: Stage, host: Host, started: number
     workerBytes: plan.memory.workerBytes,
   };
   const tally = new Tally(plan);
+  const written = new Written(plan);
+  const hashes = plan.outputs.map((f) => host.hashFile(stage.path(f.name)));
+  const flushed = plan.outputs.map(() => 0);
+  let flushing: Promise<void> | null = null;
   let doneBytes = 0;
   let reported = Number.NEGATIVE_INFINITY;
   const totalBytes = plan.bytesRead + plan.bytesWritten;
   const conductor = new Conductor(plan, method, {
     outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
-    progress: (bytes, tensor) => {
+    progress: (bytes, tensor, task) => {
+      const at = written.add(task);
+      if (at) {
+        hashes[at.file]!.advance(at.mark);
+        if (!flushing && at.mark - flushed[at.file]! >= flushBytes) {
+          flushed[at.file] = at.mark;
+          // What fails here fails again, and is told, when the output is synced for good.
+          flushing = host.flush(stage.path(plan.outputs[at.file]!.name)).catch(() => {}).finally(() => {
+            flushing = null;
+          });
+        }
+      }
       doneBytes += bytes;
       const now = host.now();
       if (now - reported < progressMs) return;
@@ -182,11 +200,15 @@ async function run(prepared: Prepared, stage: Stage, host: Host, started: number
   const executor = host.createExecutor(job, plan.memory.workers);
   try {
     await drive(conductor, executor, host.signal);
+  } catch (error) {
+    for (const hash of hashes) hash.close();
+    throw error;
   } finally {
+    await flushing;
     await executor.close();
   }
   host.report({ type: "progress", doneBytes, totalBytes, tensor: "", seconds: (host.now() - started) / 1000 });
-  return tally;
+  return { tally, hashes };
 }
 
 /** config.json, index, tokenizer files, model card and manifest. */

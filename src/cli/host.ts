@@ -2,14 +2,15 @@
 
 import { createHash, randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { availableParallelism, hostname } from "node:os";
-import { setImmediate as nextTurn } from "node:timers/promises";
-import { assertUnchanged, FileSource, localFiles } from "../bytes/file.ts";
+import { assertUnchanged, localFiles } from "../bytes/file.ts";
 import { processIsAlive } from "../bytes/lock.ts";
 import { openStage } from "../bytes/stage.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import type { Host, MergeEvent } from "../host.ts";
 import { attempt, readPlaces, runtimeName } from "./environment.ts";
+import { ProgressiveHash } from "./file-hash.ts";
 
 /** Linux's high-water mark is exact; elsewhere, or where /proc may not be read, the runtime's own figure has to do. */
 export function peakMemory(): number | null {
@@ -20,25 +21,13 @@ export function peakMemory(): number | null {
   return kilobytes ? kilobytes * 1024 : null;
 }
 
-/** Bytes hashed between two looks at the signal: 4 ms at 1 GB/s. */
-const hashBytes = 4 << 20;
-
-/** SHA-256 of a file by the runtime's own OpenSSL or BoringSSL, which uses the processor's SHA instructions. */
-async function hashFile(path: string, signal: AbortSignal): Promise<string> {
-  const source = new FileSource(path);
+/** fdatasync in the runtime's own thread pool, so that neither workers nor the event loop wait for the disk. */
+async function flush(path: string): Promise<void> {
+  const file = await open(path, "r+");
   try {
-    const hash = createHash("sha256");
-    const buffer = new Uint8Array(Math.min(hashBytes, source.byteLength));
-    for (let at = 0; at < source.byteLength; at += buffer.length) {
-      signal.throwIfAborted();
-      const piece = buffer.subarray(0, Math.min(buffer.length, source.byteLength - at));
-      source.read(at, piece);
-      hash.update(piece);
-      await nextTurn();
-    }
-    return hash.digest("hex");
+    await file.datasync();
   } finally {
-    source.close();
+    await file.close();
   }
 }
 
@@ -63,7 +52,8 @@ export function createHost(options: HostOptions): Host {
     fs: localFiles,
     openStage: (out, stage) => openStage(out, { ...stage, lockInfo }),
     assertUnchanged,
-    hashFile,
+    hashFile: (path) => new ProgressiveHash(path),
+    flush,
     ...readPlaces(env),
     cores: attempt(availableParallelism) ?? 1,
     now: () => performance.now(),

@@ -76,6 +76,8 @@ export function buildPlan(recipe: ParsedRecipe, assignments: readonly TensorAssi
     program,
     solve: compiled?.solve ?? {},
   }));
+  // In the order of the output's bytes, so that files fill from their start and can be hashed and flushed behind the writers.
+  tensors.sort((a, b) => a.output.file - b.output.file || a.output.start - b.output.start);
   const parameters = tensors.reduce((sum, t) => sum + t.count, 0);
   const readWidth = (t: PlanTensor) => t.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
   const memory = planMemory(

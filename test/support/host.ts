@@ -29,7 +29,12 @@ export function testHost(options: { events?: MergeEvent[]; signal?: AbortSignal;
     openStage: (out, stage) =>
       openStage(out, { ...stage, lockInfo: { pid: process.pid, host: hostname(), started: "2026-01-01T00:00:00Z", isAlive: () => true } }),
     assertUnchanged,
-    hashFile: async (path) => createHash("sha256").update(readFileSync(path)).digest("hex"),
+    hashFile: (path) => ({
+      advance: () => {},
+      finish: async () => createHash("sha256").update(readFileSync(path)).digest("hex"),
+      close: () => {},
+    }),
+    flush: async () => {},
     createExecutor: (job) => createInlineExecutor({ module, job, now: () => performance.now(), opener: fileOpener }),
     report: (event) => options.events?.push(event),
     signal: options.signal ?? new AbortController().signal,
