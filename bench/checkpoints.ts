@@ -77,12 +77,24 @@ export function makeCheckpoints(folder: string, shape: BenchShape, log: (line: s
   const tensors = tensorsOf(shape);
   const [file] = layoutShards(tensors, { shardBytes: Number.MAX_SAFE_INTEGER });
   const folders = models.map((m) => join(folder, `${shape.name}-${m}`));
-  const whole = (f: string) => existsSync(join(f, "model.safetensors")) && statSync(join(f, "model.safetensors")).size === file!.byteLength;
+  const whole = (f: string) =>
+    existsSync(join(f, "model.safetensors")) && statSync(join(f, "model.safetensors")).size === file!.byteLength;
   if (folders.every(whole)) return folders;
   log(`making ${shape.name} checkpoints: ${models.length} × ${(file!.byteLength / 1e9).toFixed(2)} GB`);
   const sinks = folders.map((f) => {
     mkdirSync(f, { recursive: true });
-    const config = { architectures: ["LlamaForCausalLM"], model_type: "llama", hidden_size: shape.hidden, intermediate_size: shape.intermediate, num_attention_heads: shape.hidden / 128, num_key_value_heads: shape.keyValue / 128, num_hidden_layers: shape.layers, vocab_size: shape.vocabulary, tie_word_embeddings: false, dtype: "bfloat16" };
+    const config = {
+      architectures: ["LlamaForCausalLM"],
+      model_type: "llama",
+      hidden_size: shape.hidden,
+      intermediate_size: shape.intermediate,
+      num_attention_heads: shape.hidden / 128,
+      num_key_value_heads: shape.keyValue / 128,
+      num_hidden_layers: shape.layers,
+      vocab_size: shape.vocabulary,
+      tie_word_embeddings: false,
+      dtype: "bfloat16",
+    };
     writeFileSync(join(f, "config.json"), JSON.stringify(config, null, 2));
     rmSync(join(f, "model.safetensors.making"), { force: true });
     const sink = new FileSink(join(f, "model.safetensors.making"));
@@ -101,7 +113,7 @@ export function makeCheckpoints(folder: string, shape: BenchShape, log: (line: s
         out[0]![i] = toBf16(base);
         for (let m = 1; m < models.length; m++) out[m]![i] = toBf16(base + 0.0004 * normal(draws[m]!()));
       }
-      out.forEach((values, m) => sinks[m]!.write(start, new Uint8Array(values.buffer)));
+      for (const [m, values] of out.entries()) sinks[m]!.write(start, new Uint8Array(values.buffer));
     }
   }
   sinks.forEach((sink, m) => {

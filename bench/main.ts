@@ -34,11 +34,20 @@ function recipeOf(method: string): { path: string; inputs: string[] } {
   const [base, ...models] = folders as [string, ...string[]];
   const used = method === "slerp" ? models.slice(0, 1) : models;
   const parameters =
-    method === "slerp" ? { t: 0.4 } : method.startsWith("dare") ? { drop_rate: 0.9 } : method === "ties" ? { density: 0.2 } : {};
+    method === "slerp"
+      ? { t: 0.4 }
+      : method.startsWith("dare")
+        ? { drop_rate: 0.9 }
+        : method === "ties"
+          ? { density: 0.2 }
+          : {};
   const recipe = {
     merge_method: method,
     ...(method === "linear" ? {} : { base_model: base }),
-    models: (method === "linear" ? [base, ...models] : used).map((model) => ({ model, ...(method === "slerp" ? {} : { parameters: { weight: 1 / 3 } }) })),
+    models: (method === "linear" ? [base, ...models] : used).map((model) => ({
+      model,
+      ...(method === "slerp" ? {} : { parameters: { weight: 1 / 3 } }),
+    })),
     parameters,
     dtype: "bfloat16",
   };
@@ -67,7 +76,14 @@ for (const method of options.methods.split(",")) {
   await warm(inputs);
   const floor: number[] = [];
   floors.set(method, floor);
-  const jobs = runtimesOf(root, options.runtimes.split(",")).flatMap((runtime) => (options.scaling ? [1, 2] : [2]).map((workers) => ({ runtime, workers, seconds: [] as number[], last: null as Awaited<ReturnType<typeof mergeOnce>> | null })));
+  const jobs = runtimesOf(root, options.runtimes.split(",")).flatMap((runtime) =>
+    (options.scaling ? [1, 2] : [2]).map((workers) => ({
+      runtime,
+      workers,
+      seconds: [] as number[],
+      last: null as Awaited<ReturnType<typeof mergeOnce>> | null,
+    })),
+  );
   // Round by round, so that a busy minute of the machine meets every column alike.
   for (let i = 0; i < runs; i++) {
     floor.push(await copyFloor(inputs, data));
@@ -92,7 +108,9 @@ for (const method of options.methods.split(",")) {
       sha256: summary.files[0]!.sha256,
     };
     rows.push(row);
-    console.error(`${method} ${runtime.name} ×${workers}: ${wall.toFixed(2)} s, floor ${row.floor.toFixed(2)} s, ${row.peakMemoryMiB.toFixed(0)} MiB`);
+    console.error(
+      `${method} ${runtime.name} ×${workers}: ${wall.toFixed(2)} s, floor ${row.floor.toFixed(2)} s, ${row.peakMemoryMiB.toFixed(0)} MiB`,
+    );
   }
 }
 
@@ -104,7 +122,10 @@ const table = [
   "",
   "| method | runtime | workers | seconds | copy floor | × floor | GB/s | ns/parameter/core | peak MiB |",
   "|---|---|---|---|---|---|---|---|---|",
-  ...rows.map((r) => `| ${r.method} | ${r.runtime} | ${r.workers} | ${r.seconds.toFixed(2)} | ${r.floor.toFixed(2)} | ${(r.seconds / r.floor).toFixed(2)} | ${r.gigabytesPerSecond.toFixed(2)} | ${r.nanosecondsPerParameterAndCore.toFixed(2)} | ${r.peakMemoryMiB.toFixed(0)} |`),
+  ...rows.map(
+    (r) =>
+      `| ${r.method} | ${r.runtime} | ${r.workers} | ${r.seconds.toFixed(2)} | ${r.floor.toFixed(2)} | ${(r.seconds / r.floor).toFixed(2)} | ${r.gigabytesPerSecond.toFixed(2)} | ${r.nanosecondsPerParameterAndCore.toFixed(2)} | ${r.peakMemoryMiB.toFixed(0)} |`,
+  ),
   "",
 ].join("\n");
 console.log(table);

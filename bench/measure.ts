@@ -71,10 +71,23 @@ export interface MergeRun {
 }
 
 /** One merge as its own process, into a new folder that is removed again. */
-export async function mergeOnce(runtime: Runtime, recipe: string, scratch: string, options: readonly string[]): Promise<MergeRun> {
+export async function mergeOnce(
+  runtime: Runtime,
+  recipe: string,
+  scratch: string,
+  options: readonly string[],
+): Promise<MergeRun> {
   const out = join(scratch, "merged");
   rmSync(out, { recursive: true, force: true });
-  const { seconds, stdout } = await runCommand(runtime.command, [...runtime.args, "merge", recipe, out, "--json", "--quiet", ...options]);
+  const { seconds, stdout } = await runCommand(runtime.command, [
+    ...runtime.args,
+    "merge",
+    recipe,
+    out,
+    "--json",
+    "--quiet",
+    ...options,
+  ]);
   rmSync(out, { recursive: true, force: true });
   return { seconds, summary: JSON.parse(stdout) as MergeSummary };
 }

@@ -25,8 +25,14 @@ export const errorKinds = {
   usage: { exit: "usage", means: "the command line is not understood" },
   // The recipe
   "recipe-syntax": { exit: "usage", means: "the recipe is not YAML that mergekit (PyYAML) would read" },
-  "recipe-schema": { exit: "usage", means: "a key or value of the recipe is missing, misspelt, misplaced or of the wrong type" },
-  "recipe-parameter": { exit: "usage", means: "a merge parameter is out of range (drop rate 1, density 0, weights that sum to 0 …)" },
+  "recipe-schema": {
+    exit: "usage",
+    means: "a key or value of the recipe is missing, misspelt, misplaced or of the wrong type",
+  },
+  "recipe-parameter": {
+    exit: "usage",
+    means: "a merge parameter is out of range (drop rate 1, density 0, weights that sum to 0 …)",
+  },
   "recipe-models": { exit: "usage", means: "the method needs another number of models, or a base_model" },
   "recipe-unsupported": { exit: "usage", means: "a known setting that this version does not carry out yet" },
   "unknown-method": { exit: "usage", means: "merge_method is not a method that Braid has" },
@@ -34,7 +40,10 @@ export const errorKinds = {
   // Inputs
   "model-not-found": { exit: "input", means: "a model is neither a path nor in the local Hugging Face cache" },
   "file-not-found": { exit: "input", means: "an input file does not exist" },
-  "pickle-input": { exit: "data", means: "the checkpoint is a pickle (.bin, .pt, .ckpt), which can run code; convert it first" },
+  "pickle-input": {
+    exit: "data",
+    means: "the checkpoint is a pickle (.bin, .pt, .ckpt), which can run code; convert it first",
+  },
   "safetensors-header": { exit: "data", means: "a safetensors header is damaged or not allowed" },
   "shard-index": { exit: "data", means: "model.safetensors.index.json is damaged, or does not match its shards" },
   "unsafe-path": { exit: "denied", means: "a file name inside a checkpoint points outside of its folder" },
@@ -104,7 +113,11 @@ export class BraidError extends Error {
 }
 
 /** Shorthand for the common case of one diagnostic. */
-export function fail(kind: ErrorKind, message: string, extra: { where?: Position; hint?: string; cause?: unknown } = {}): never {
+export function fail(
+  kind: ErrorKind,
+  message: string,
+  extra: { where?: Position; hint?: string; cause?: unknown } = {},
+): never {
   const { cause, ...rest } = extra;
   throw new BraidError({ kind, message, ...rest }, cause === undefined ? undefined : { cause });
 }

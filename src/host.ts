@@ -12,7 +12,13 @@ export type MergeEvent =
   | { readonly type: "warning"; readonly diagnostic: Diagnostic }
   | { readonly type: "plan"; readonly plan: Plan }
   /** At most a few times a second. Bytes count what is read and written, surveys included. */
-  | { readonly type: "progress"; readonly doneBytes: number; readonly totalBytes: number; readonly tensor: string; readonly seconds: number }
+  | {
+      readonly type: "progress";
+      readonly doneBytes: number;
+      readonly totalBytes: number;
+      readonly tensor: string;
+      readonly seconds: number;
+    }
   | { readonly type: "hashing"; readonly file: string };
 
 export interface Host {
@@ -103,7 +109,12 @@ export interface MergeSummary {
   readonly dropRates: readonly { readonly model: string; readonly asked: number | null; readonly actual: number }[];
   /** Per model of a method that trims by magnitude: the density that was realised. */
   readonly densities: readonly { readonly model: string; readonly asked: number | null; readonly actual: number }[];
-  readonly nonFinite: readonly { readonly model: string; readonly tensor: string; readonly count: number; readonly first: number }[];
+  readonly nonFinite: readonly {
+    readonly model: string;
+    readonly tensor: string;
+    readonly count: number;
+    readonly first: number;
+  }[];
   readonly overflow: number;
   readonly peakMemoryBytes: number | null;
   readonly plannedPeakBytes: number;

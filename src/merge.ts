@@ -10,6 +10,7 @@ import { drive } from "./exec/drive.ts";
 import type { Job } from "./exec/executor.ts";
 import type { FileHash, Host, MergeRequest, MergeSummary } from "./host.ts";
 import { kernelSha256 } from "./kernel/kernel.ts";
+import { declaredLicense } from "./license.ts";
 import { catalogue, methods } from "./methods/index.ts";
 import type { Method } from "./methods/method.ts";
 import { buildPlan } from "./plan/build.ts";
@@ -17,15 +18,15 @@ import type { Plan } from "./plan/plan.ts";
 import { assignTensors, outLayers } from "./recipe/assign.ts";
 import { type ParsedRecipe, parseRecipe } from "./recipe/recipe.ts";
 import { manifest, modelCard, type Provenance, planIdentity } from "./report.ts";
+import { Tally } from "./tally.ts";
 import { type Checkpoint, openCheckpoint } from "./tensor/checkpoint.ts";
 import { configText, outputConfig } from "./tensor/config.ts";
 import { byteWidth, isFloat, torchNames } from "./tensor/dtype.ts";
 import { type ModelLocation, resolveModel } from "./tensor/locate.ts";
 import { indexJson, indexName, type OutputFile } from "./tensor/shards.ts";
 import { cleanSidecar, maxParsedSidecarBytes, tokenizerNames } from "./tensor/sidecars.ts";
-import { Tally } from "./tally.ts";
-import { Written } from "./written.ts";
 import { chatTemplate, maxSidecarBytes, tokenizerDonor } from "./tokenizer.ts";
+import { Written } from "./written.ts";
 
 /** mergekit and Braid agree on nothing random; this is the seed when nobody names one. */
 export const defaultSeed = "42";
@@ -62,14 +63,20 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
   const recipes = parseRecipe(request.recipe.text, request.recipe.file, known);
   const recipe = recipes[0]!;
   if (recipes.length > 1) {
-    fail("recipe-unsupported", `Cannot merge ${request.recipe.file}: it has ${recipes.length} documents, and this version merges one at a time`, {
-      hint: "Put each document into a file of its own, and name the first output as a model of the next.",
-    });
+    fail(
+      "recipe-unsupported",
+      `Cannot merge ${request.recipe.file}: it has ${recipes.length} documents, and this version merges one at a time`,
+      {
+        hint: "Put each document into a file of its own, and name the first output as a model of the next.",
+      },
+    );
   }
   const method = methods.get(recipe.method);
   if (!method) {
     const have = [...methods.keys()].join(", ");
-    fail("recipe-unsupported", `Cannot merge by ${quote(recipe.method)}: this version does not have that method yet`, { hint: `It has ${have}.` });
+    fail("recipe-unsupported", `Cannot merge by ${quote(recipe.method)}: this version does not have that method yet`, {
+      hint: `It has ${have}.`,
+    });
   }
   const locations: ModelLocation[] = [];
   const checkpoints: Checkpoint[] = [];
@@ -107,11 +114,28 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
   const template = chatTemplate(recipe);
   const planSha256 = bytesToHex(sha256(utf8ToBytes(planIdentity(built.plan))));
   const layers = recipe.form === "slices" ? outLayers(recipe, namesOf) : null;
-  return { plan: built.plan, planSha256, recipe, recipeSha256, method, checkpoints, locations, tokenizer: donor, template, layers, warnings: distinct(warnings) };
+  return {
+    plan: built.plan,
+    planSha256,
+    recipe,
+    recipeSha256,
+    method,
+    checkpoints,
+    locations,
+    tokenizer: donor,
+    template,
+    layers,
+    warnings: distinct(warnings),
+  };
 }
 
 /** Merges into `out`. Until it resolves, nothing there looks finished; when it rejects, nothing was left. */
-export async function merge(request: MergeRequest, out: string, options: { overwrite: boolean }, host: Host): Promise<MergeSummary> {
+export async function merge(
+  request: MergeRequest,
+  out: string,
+  options: { overwrite: boolean },
+  host: Host,
+): Promise<MergeSummary> {
   const started = host.now();
   const prepared = await prepare(request, host);
   const { plan } = prepared;
@@ -151,7 +175,12 @@ export async function merge(request: MergeRequest, out: string, options: { overw
     await writeBeside(prepared, request, out, stage, facts, host);
     host.signal.throwIfAborted();
     await stage.commit();
-    return { ...facts, seconds: (host.now() - started) / 1000, peakMemoryBytes: host.peakMemory(), warnings: prepared.warnings };
+    return {
+      ...facts,
+      seconds: (host.now() - started) / 1000,
+      peakMemoryBytes: host.peakMemory(),
+      warnings: prepared.warnings,
+    };
   } catch (error) {
     await stage.abort();
     throw error;
@@ -159,7 +188,12 @@ export async function merge(request: MergeRequest, out: string, options: { overw
 }
 
 /** Runs the plan's tasks into the staged files, which are hashed and sent to the disk as they fill. */
-async function run(prepared: Prepared, stage: Stage, host: Host, started: number): Promise<{ tally: Tally; hashes: FileHash[] }> {
+async function run(
+  prepared: Prepared,
+  stage: Stage,
+  host: Host,
+  started: number,
+): Promise<{ tally: Tally; hashes: FileHash[] }> {
   const { plan, method } = prepared;
   const job: Job = {
     files: [
@@ -185,9 +219,12 @@ async function run(prepared: Prepared, stage: Stage, host: Host, started: number
         if (!flushing && at.mark - flushed[at.file]! >= flushBytes) {
           flushed[at.file] = at.mark;
           // What fails here fails again, and is told, when the output is synced for good.
-          flushing = host.flush(stage.path(plan.outputs[at.file]!.name)).catch(() => {}).finally(() => {
-            flushing = null;
-          });
+          flushing = host
+            .flush(stage.path(plan.outputs[at.file]!.name))
+            .catch(() => {})
+            .finally(() => {
+              flushing = null;
+            });
         }
       }
       doneBytes += bytes;
@@ -230,19 +267,29 @@ async function writeBeside(
     const tied = donor.configTied === undefined ? undefined : donor.configTied && !hasHead;
     await stage.writeText(
       "config.json",
-      configText(outputConfig(donor.config, { dtype, ...(tied === undefined ? {} : { tied }), ...(layers === undefined ? {} : { numLayers: layers }) })),
+      configText(
+        outputConfig(donor.config, {
+          dtype,
+          ...(tied === undefined ? {} : { tied }),
+          ...(layers === undefined ? {} : { numLayers: layers }),
+        }),
+      ),
     );
   }
   const isTokenizer = (name: string) => (tokenizerNames as readonly string[]).includes(name);
+  const isReplaced = (name: string) => prepared.template !== null && name.startsWith("chat_template.");
   for (const [model, names] of [
     [donor, donor.sidecars.filter((n) => !isTokenizer(n))],
     [prepared.tokenizer, request.copyTokenizer ? prepared.tokenizer.sidecars.filter(isTokenizer) : []],
   ] as const) {
     const folder = host.fs.folder(model.folder);
     for (const name of names) {
+      if (isReplaced(name)) continue;
       const source = await folder.open(name);
       try {
-        const bytes = await readWhole(source, maxSidecarBytes, (n) => fail("model-config", `Cannot copy ${quote(source.name)}: it has ${n} bytes, the limit is ${maxSidecarBytes}`));
+        const bytes = await readWhole(source, maxSidecarBytes, (n) =>
+          fail("model-config", `Cannot copy ${quote(source.name)}: it has ${n} bytes, the limit is ${maxSidecarBytes}`),
+        );
         const clean = bytes.length <= maxParsedSidecarBytes ? cleanSidecar(name, bytes) : { bytes, warnings: [] };
         for (const diagnostic of clean.warnings) host.report({ type: "warning", diagnostic });
         await stage.writeText(name, clean.bytes);
@@ -252,6 +299,7 @@ async function writeBeside(
     }
   }
   if (prepared.template !== null) await stage.writeText("chat_template.jinja", prepared.template);
+  const licenses = await Promise.all(checkpoints.map((c) => declaredLicense(c, host)));
   const provenance: Provenance = {
     plan,
     planSha256: prepared.planSha256,
@@ -261,14 +309,21 @@ async function writeBeside(
     paper: prepared.method.paper,
     models: checkpoints.map((c, i) => {
       const { repo, revision } = prepared.locations[i]!;
-      return { reference: c.reference, ...(repo ? { repo } : {}), ...(revision ? { revision } : {}) };
+      const license = licenses[i];
+      return {
+        reference: c.reference,
+        ...(repo ? { repo } : {}),
+        ...(revision ? { revision } : {}),
+        ...(license ? { license } : {}),
+      };
     }),
     base: recipe.base,
     dtype: torchNames[dtype],
     compat: request.compat,
     runtime: host.runtime,
   };
-  if (request.writeModelCard) await stage.writeText("README.md", modelCard(provenance, host.fs.split(host.fs.resolve(host.cwd, out)).file));
+  if (request.writeModelCard)
+    await stage.writeText("README.md", modelCard(provenance, host.fs.split(host.fs.resolve(host.cwd, out)).file));
   await stage.writeText("mergekit_config.yml", request.recipe.text);
   if (plan.outputs.length > 1) await stage.writeText(indexName, indexJson(outputFiles(plan)));
   await stage.writeText("braid.json", manifest(provenance, facts));
@@ -281,7 +336,9 @@ function outputFiles(plan: Plan): OutputFile[] {
       name: f.name,
       header: fromBase64(f.header),
       byteLength: f.byteLength,
-      tensors: new Map(tensors.map((t) => [t.name, { start: t.output.start, end: t.output.start + t.count * byteWidth(t.dtype) }])),
+      tensors: new Map(
+        tensors.map((t) => [t.name, { start: t.output.start, end: t.output.start + t.count * byteWidth(t.dtype) }]),
+      ),
       parameterCount: tensors.reduce((sum, t) => sum + t.count, 0),
     };
   });

@@ -13,7 +13,12 @@ export interface Provenance {
   readonly methodTitle: string;
   readonly paper: string;
   /** As written in the recipe, with the licence of its model card when it says one. */
-  readonly models: readonly { readonly reference: string; readonly revision?: string; readonly repo?: string; readonly license?: string }[];
+  readonly models: readonly {
+    readonly reference: string;
+    readonly revision?: string;
+    readonly repo?: string;
+    readonly license?: string;
+  }[];
   readonly base: number | null;
   readonly dtype: string;
   readonly compat: "none" | "mergekit";
@@ -30,7 +35,9 @@ export function modelCard(p: Provenance, title: string): string {
   const hubIds = p.models.flatMap((m) => (m.repo ? [m.repo] : []));
   const front = [
     "---",
-    ...(hubIds.length > 0 ? ["base_model:", ...hubIds.map((id) => `- ${yamlString(id)}`), "base_model_relation: merge"] : []),
+    ...(hubIds.length > 0
+      ? ["base_model:", ...hubIds.map((id) => `- ${yamlString(id)}`), "base_model_relation: merge"]
+      : []),
     "library_name: transformers",
     ...(license ? [`license: ${yamlString(license)}`] : []),
     "tags:",
@@ -39,7 +46,9 @@ export function modelCard(p: Provenance, title: string): string {
     `- ${p.plan.method}`,
     "---",
   ];
-  const models = p.models.map((m, i) => `- \`${m.reference}\`${m.revision ? ` at \`${m.revision}\`` : ""}${i === p.base ? " (base)" : ""}`);
+  const models = p.models.map(
+    (m, i) => `- \`${m.reference}\`${m.revision ? ` at \`${m.revision}\`` : ""}${i === p.base ? " (base)" : ""}`,
+  );
   const fence = "`".repeat(Math.max(3, ...(p.recipeText.match(/`+/g) ?? []).map((ticks) => ticks.length + 1)));
   return [
     ...front,
@@ -64,7 +73,13 @@ export function modelCard(p: Provenance, title: string): string {
 }
 
 /** braid.json: enough to repeat the merge and to check its files. Times and machine are left out, so that it repeats too. */
-export function manifest(p: Provenance, summary: Pick<MergeSummary, "files" | "tensors" | "parameters" | "dropRates" | "densities" | "nonFinite" | "overflow">): string {
+export function manifest(
+  p: Provenance,
+  summary: Pick<
+    MergeSummary,
+    "files" | "tensors" | "parameters" | "dropRates" | "densities" | "nonFinite" | "overflow"
+  >,
+): string {
   const { plan } = p;
   return `${JSON.stringify(
     {
@@ -80,7 +95,11 @@ export function manifest(p: Provenance, summary: Pick<MergeSummary, "files" | "t
       inputs: plan.inputs.map((input, i) => ({
         model: input.reference,
         ...(p.models[i]?.revision ? { revision: p.models[i].revision } : {}),
-        files: input.files.map((f) => ({ name: basename(f.location), byteLength: f.byteLength, headerSha256: f.headerSha256 })),
+        files: input.files.map((f) => ({
+          name: basename(f.location),
+          byteLength: f.byteLength,
+          headerSha256: f.headerSha256,
+        })),
       })),
       files: summary.files,
       tensors: summary.tensors,
@@ -105,4 +124,3 @@ export function planIdentity(plan: Plan): string {
   const inputFiles = plan.inputFiles.map(({ byteLength, headerSha256 }) => ({ byteLength, headerSha256 }));
   return JSON.stringify({ format, method, seed, kernelSha256, inputFiles, outputs, policy, tensors: plan.tensors });
 }
-

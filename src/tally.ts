@@ -29,23 +29,35 @@ export class Tally {
     const model = (input: number) => this.plan.inputs[tensor.inputs[input]!.model]!.reference;
     for (const n of outcome.nonFinite) {
       if (this.plan.policy.nonFinite === "error") {
-        fail("non-finite", `Cannot merge ${quote(tensor.name)}: ${quote(model(n.input))} has ${n.count} NaN or infinite elements, the first at index ${n.first}`, {
-          hint: "--non-finite keep lets each spoil one element of the output, --non-finite base takes the base's element there.",
-        });
+        fail(
+          "non-finite",
+          `Cannot merge ${quote(tensor.name)}: ${quote(model(n.input))} has ${n.count} NaN or infinite elements, the first at index ${n.first}`,
+          {
+            hint: "--non-finite keep lets each spoil one element of the output, --non-finite base takes the base's element there.",
+          },
+        );
       }
       if (complete) this.nonFinite.push({ model: model(n.input), tensor: tensor.name, count: n.count, first: n.first });
     }
     if (!complete) return;
     if (outcome.overflow.count > 0 && this.plan.policy.overflow === "error") {
-      fail("overflow", `Cannot store ${quote(tensor.name)} as ${tensor.dtype}: ${outcome.overflow.count} merged values are too large for it, the first at index ${outcome.overflow.first}`, {
-        hint: "Use out_dtype bfloat16 or float32, a smaller lambda, or --overflow saturate or inf.",
-      });
+      fail(
+        "overflow",
+        `Cannot store ${quote(tensor.name)} as ${tensor.dtype}: ${outcome.overflow.count} merged values are too large for it, the first at index ${outcome.overflow.first}`,
+        {
+          hint: "Use out_dtype bfloat16 or float32, a smaller lambda, or --overflow saturate or inf.",
+        },
+      );
     }
     this.overflow += outcome.overflow.count;
     if (outcome.differs >= 0) {
-      fail("integer-mismatch", `Cannot copy ${quote(tensor.name)} (${tensor.dtype}): it differs between ${quote(model(0))} and ${quote(model(outcome.differs))}`, {
-        hint: "Integer tensors cannot be merged; make them equal first.",
-      });
+      fail(
+        "integer-mismatch",
+        `Cannot copy ${quote(tensor.name)} (${tensor.dtype}): it differs between ${quote(model(0))} and ${quote(model(outcome.differs))}`,
+        {
+          hint: "Integer tensors cannot be merged; make them equal first.",
+        },
+      );
     }
     this.count(tensor, outcome.kept);
   }
@@ -67,17 +79,20 @@ export class Tally {
   }
 
   private askedDensity(tensor: PlanTensor, input: number): number | null {
-    for (const s of tensor.surveys) if (s.op === "threshold") for (const o of s.operands) if (o.input === input) return o.density;
+    for (const s of tensor.surveys)
+      if (s.op === "threshold") for (const o of s.operands) if (o.input === input) return o.density;
     return null;
   }
 
   summary(): Pick<MergeSummary, "dropRates" | "densities" | "nonFinite" | "overflow"> {
     const list = (from: Map<number, Kept>, rate: (k: Kept) => number) =>
-      [...from].sort(([a], [b]) => a - b).map(([model, k]) => ({
-        model: this.plan.inputs[model]!.reference,
-        asked: k.asked.size === 1 ? [...k.asked][0]! : null,
-        actual: k.total > 0 ? rate(k) : 0,
-      }));
+      [...from]
+        .sort(([a], [b]) => a - b)
+        .map(([model, k]) => ({
+          model: this.plan.inputs[model]!.reference,
+          asked: k.asked.size === 1 ? [...k.asked][0]! : null,
+          actual: k.total > 0 ? rate(k) : 0,
+        }));
     return {
       dropRates: list(this.random, (k) => 1 - k.kept / k.total),
       densities: list(this.magnitude, (k) => k.kept / k.total),

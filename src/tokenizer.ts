@@ -17,9 +17,13 @@ export function chatTemplate(recipe: ParsedRecipe): string | null {
   const text = recipe.chatTemplate;
   if (text === undefined || text === "auto") return null;
   if (/\{[{%]/.test(text)) return text;
-  fail("recipe-unsupported", `Cannot use the chat template ${quote(text)}: this version has no built-in templates yet`, {
-    hint: "Leave chat_template out to keep the tokenizer's own, or give the Jinja text.",
-  });
+  fail(
+    "recipe-unsupported",
+    `Cannot use the chat template ${quote(text)}: this version has no built-in templates yet`,
+    {
+      hint: "Leave chat_template out to keep the tokenizer's own, or give the Jinja text.",
+    },
+  );
 }
 
 /** The model whose tokenizer files are copied. @throws `recipe-unsupported` where vocabularies would have to be merged. */
@@ -52,10 +56,14 @@ export async function tokenizerDonor(
   const texts = await Promise.all(checkpoints.map((c) => vocabularyOf(c, host)));
   const other = texts.findIndex((text) => text !== texts[0]);
   if (other < 0) return base;
-  fail("recipe-unsupported", `Cannot take the union of the tokenizers of ${quote(checkpoints[0]!.reference)} and ${quote(checkpoints[other]!.reference)}: they differ`, {
-    where: choice.at,
-    hint: "This version does not merge vocabularies yet. Use tokenizer_source: base, if the models share one.",
-  });
+  fail(
+    "recipe-unsupported",
+    `Cannot take the union of the tokenizers of ${quote(checkpoints[0]!.reference)} and ${quote(checkpoints[other]!.reference)}: they differ`,
+    {
+      where: choice.at,
+      hint: "This version does not merge vocabularies yet. Use tokenizer_source: base, if the models share one.",
+    },
+  );
 }
 
 async function vocabularyOf(checkpoint: Checkpoint, host: Host): Promise<string> {

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { layoutShards, indexJson } from "../src/tensor/shards.ts";
+import { indexJson, layoutShards } from "../src/tensor/shards.ts";
 import { projectRoot, withTempFolder } from "./support/host.ts";
 
 const bin = join(projectRoot, "node_modules/.bin");
@@ -16,13 +16,25 @@ const runtimes = [
 ].filter((r) => existsSync(r.command));
 
 /** SHA-256 of every file of a merge that has one in its manifest's place: tensors, config, index, tokenizer, manifest. */
-function merged(runtime: (typeof runtimes)[number], recipe: string, out: string, options: readonly string[]): Record<string, string> {
-  const run = spawnSync(runtime.command, [...runtime.args, "merge", recipe, out, "--json", "--quiet", ...options], { cwd: projectRoot, encoding: "utf8" });
+function merged(
+  runtime: (typeof runtimes)[number],
+  recipe: string,
+  out: string,
+  options: readonly string[],
+): Record<string, string> {
+  const run = spawnSync(runtime.command, [...runtime.args, "merge", recipe, out, "--json", "--quiet", ...options], {
+    cwd: projectRoot,
+    encoding: "utf8",
+  });
   if (run.status !== 0) throw new Error(`${runtime.name} ${options.join(" ")}: exit ${run.status}\n${run.stderr}`);
   const hashes: Record<string, string> = {};
-  for (const file of readdirSync(out).sort()) hashes[file] = createHash("sha256").update(readFileSync(join(out, file))).digest("hex");
+  for (const file of readdirSync(out).sort())
+    hashes[file] = createHash("sha256")
+      .update(readFileSync(join(out, file)))
+      .digest("hex");
   const summary = JSON.parse(run.stdout) as { files: { name: string; sha256: string }[] };
-  for (const f of summary.files) expect({ file: f.name, sha256: f.sha256 }).toEqual({ file: f.name, sha256: hashes[f.name]! });
+  for (const f of summary.files)
+    expect({ file: f.name, sha256: f.sha256 }).toEqual({ file: f.name, sha256: hashes[f.name]! });
   return hashes;
 }
 
@@ -37,9 +49,22 @@ async function oneHash(recipe: string, extra: readonly string[]): Promise<void> 
           if (workers !== 2 && slice !== 65_536) continue;
           const out = join(temp, `${runtime.name}-${workers}-${slice}`, "merged");
           mkdirSync(join(out, ".."));
-          const hashes = merged(runtime, recipe, out, ["--workers", String(workers), "--slice", String(slice), "--memory", "1GiB", ...extra]);
+          const hashes = merged(runtime, recipe, out, [
+            "--workers",
+            String(workers),
+            "--slice",
+            String(slice),
+            "--memory",
+            "1GiB",
+            ...extra,
+          ]);
           want ??= hashes;
-          expect({ runtime: runtime.name, workers, slice, hashes }).toEqual({ runtime: runtime.name, workers, slice, hashes: want });
+          expect({ runtime: runtime.name, workers, slice, hashes }).toEqual({
+            runtime: runtime.name,
+            workers,
+            slice,
+            hashes: want,
+          });
         }
       }
     }
@@ -59,7 +84,10 @@ function writeShardedModel(folder: string, seed: number, dtype: "BF16" | "F32"):
     ["model.layers.1.norm.weight", [96]],
     ["lm_head.weight", [1237, 96]],
   ];
-  const files = layoutShards(shapes.map(([name, shape]) => ({ name, dtype, shape })), { shardBytes: dtype === "BF16" ? 420_000 : 840_000 });
+  const files = layoutShards(
+    shapes.map(([name, shape]) => ({ name, dtype, shape })),
+    { shardBytes: dtype === "BF16" ? 420_000 : 840_000 },
+  );
   expect(files.length).toBe(3);
   let x = 1;
   const next = () => {
@@ -106,7 +134,19 @@ describe("one SHA-256 under every runtime, worker count and slice size", () => {
           const models = method === "slerp" ? [0, 1] : [0, 1, 2, 3];
           for (const m of models) writeShardedModel(join(temp, `m${m}`), m, dtype);
           const recipe = join(temp, "recipe.yml");
-          writeFileSync(recipe, JSON.stringify({ merge_method: method, base_model: join(temp, "m0"), models: models.slice(1).map((m) => ({ model: join(temp, `m${m}`), ...(method === "slerp" ? {} : { parameters: { weight: 0.5 + m / 4 } }) })), parameters, dtype: "bfloat16" }));
+          writeFileSync(
+            recipe,
+            JSON.stringify({
+              merge_method: method,
+              base_model: join(temp, "m0"),
+              models: models.slice(1).map((m) => ({
+                model: join(temp, `m${m}`),
+                ...(method === "slerp" ? {} : { parameters: { weight: 0.5 + m / 4 } }),
+              })),
+              parameters,
+              dtype: "bfloat16",
+            }),
+          );
           await oneHash(recipe, ["--out-shard-size", "420000"]);
         });
       }, 120_000);

@@ -19,9 +19,18 @@ interface Case {
   config: string;
   output: string;
   tensors_kept: "all" | string[];
-  tolerance: { atol?: number; rtol?: number; max_outliers?: number; suggest?: string; kept_elements_not_equal_to_float64_result_rounded_to_bf16?: number };
+  tolerance: {
+    atol?: number;
+    rtol?: number;
+    max_outliers?: number;
+    suggest?: string;
+    kept_elements_not_equal_to_float64_result_rounded_to_bf16?: number;
+  };
   out_config: Record<string, unknown>;
-  mask?: { seed: number; log: { tensor: string; modelIndex: number; density: number; n: number; kept: number; sha256: string }[] };
+  mask?: {
+    seed: number;
+    log: { tensor: string; modelIndex: number; density: number; n: number; kept: number; sha256: string }[];
+  };
   all_output_tensors: Record<string, { shape: number[]; dtype: string; sum: number; l2: number }>;
 }
 
@@ -30,7 +39,9 @@ const torch: Record<string, string> = { F32: "float32", BF16: "bfloat16", F16: "
 
 /** The goldens name models relative to the fixtures they came from. */
 function localPaths(recipe: string): string {
-  return recipe.replaceAll("golden/inputs/", "test/golden/inputs/").replace(/(^|[\s:[])models\//gm, "$1examples/models/");
+  return recipe
+    .replaceAll("golden/inputs/", "test/golden/inputs/")
+    .replace(/(^|[\s:[])models\//gm, "$1examples/models/");
 }
 
 function bf16Ulp(value: number): number {
@@ -41,7 +52,13 @@ function bf16Ulp(value: number): number {
  * Elements beyond the manifest's tolerance, those that differ at all, and the largest difference. `excused` is asked about each
  * element beyond.
  */
-function compare(got: Float64Array, want: Float64Array, dtype: string, tolerance: Case["tolerance"], excused: (i: number) => boolean = () => false) {
+function compare(
+  got: Float64Array,
+  want: Float64Array,
+  dtype: string,
+  tolerance: Case["tolerance"],
+  excused: (i: number) => boolean = () => false,
+) {
   let beyond = 0;
   let unequal = 0;
   let worst = 0;
@@ -50,7 +67,8 @@ function compare(got: Float64Array, want: Float64Array, dtype: string, tolerance
     if (difference === 0) continue;
     unequal++;
     worst = Math.max(worst, difference);
-    const limit = dtype === "BF16" ? 1.01 * bf16Ulp(want[i]!) : (tolerance.atol ?? 0) + (tolerance.rtol ?? 0) * Math.abs(want[i]!);
+    const limit =
+      dtype === "BF16" ? 1.01 * bf16Ulp(want[i]!) : (tolerance.atol ?? 0) + (tolerance.rtol ?? 0) * Math.abs(want[i]!);
     if (!(difference <= limit) && !excused(i)) beyond++;
   }
   return { beyond, unequal, worst, elements: want.length };
@@ -61,7 +79,12 @@ async function check(c: Case, mergekit: boolean): Promise<void> {
     const recipe = localPaths(readFileSync(join(folder, c.config), "utf8"));
     const seed = c.mask ? String(c.mask.seed) : null;
     const out = join(temp, "out");
-    await merge(requestFor(recipe, { compat: mergekit ? "mergekit" : "none", seed }), out, { overwrite: false }, testHost());
+    await merge(
+      requestFor(recipe, { compat: mergekit ? "mergekit" : "none", seed }),
+      out,
+      { overwrite: false },
+      testHost(),
+    );
     const got = readCheckpoint(out);
     expect([...got.keys()].sort()).toEqual(Object.keys(c.all_output_tensors).sort());
     for (const [name, want] of Object.entries(c.all_output_tensors)) {
@@ -79,13 +102,20 @@ async function check(c: Case, mergekit: boolean): Promise<void> {
     const { suggest } = c.tolerance;
     const native = suggest?.startsWith("native bf16") ?? false;
     // mergekit rounds every operation of a native bf16 merge to bf16; its distance from exact arithmetic is in the manifest.
-    const allowed = native ? 2 * c.tolerance.kept_elements_not_equal_to_float64_result_rounded_to_bf16! : (c.tolerance.max_outliers ?? 0);
-    expect(`${c.id}: ${total.beyond > allowed ? `${total.beyond} of ${total.elements} beyond tolerance, worst ${total.worst}` : "within tolerance"}`).toBe(`${c.id}: within tolerance`);
-    if (suggest?.startsWith("equal after rounding")) expect(total.unequal).toBeLessThanOrEqual(Math.max(8, total.elements / 1000));
+    const allowed = native
+      ? 2 * c.tolerance.kept_elements_not_equal_to_float64_result_rounded_to_bf16!
+      : (c.tolerance.max_outliers ?? 0);
+    expect(
+      `${c.id}: ${total.beyond > allowed ? `${total.beyond} of ${total.elements} beyond tolerance, worst ${total.worst}` : "within tolerance"}`,
+    ).toBe(`${c.id}: within tolerance`);
+    if (suggest?.startsWith("equal after rounding"))
+      expect(total.unequal).toBeLessThanOrEqual(Math.max(8, total.elements / 1000));
     if (!suggest) {
       for (const [name, want] of Object.entries(c.all_output_tensors)) {
         const l2 = Math.sqrt(got.get(name)!.values.reduce((sum, x) => sum + x * x, 0));
-        expect(Math.abs(l2 - want.l2)).toBeLessThanOrEqual(1e-5 * Math.max(1, want.l2) + 1e-6 * Math.sqrt(got.get(name)!.values.length));
+        expect(Math.abs(l2 - want.l2)).toBeLessThanOrEqual(
+          1e-5 * Math.max(1, want.l2) + 1e-6 * Math.sqrt(got.get(name)!.values.length),
+        );
       }
     }
     const config = JSON.parse(readFileSync(join(out, "config.json"), "utf8")) as Record<string, unknown>;
@@ -105,7 +135,9 @@ describe("they agree without it where nothing differs by choice", () => {
   // Braid refuses weights that cancel and a t beyond the arc; the rest of these families is one formula.
   const refused = new Set(["task_arithmetic-tiny-normalize-zero-sum", "slerp-tiny-extremes"]);
   // One tensor of slerp-odd is zero: Braid goes straight, mergekit takes a zero vector for a right angle.
-  const same = manifest.cases.filter((c) => ["linear", "slerp", "task_arithmetic"].includes(c.method) && !refused.has(c.id) && c.id !== "slerp-odd");
+  const same = manifest.cases.filter(
+    (c) => ["linear", "slerp", "task_arithmetic"].includes(c.method) && !refused.has(c.id) && c.id !== "slerp-odd",
+  );
   for (const c of same) test(c.id, () => check(c, false));
   for (const c of manifest.cases.filter((c) => refused.has(c.id))) {
     test(`${c.id} is refused`, async () => {
@@ -120,7 +152,15 @@ describe("every mask that mergekit's runs drew is the kernel's, bit by bit", () 
     test(c.id, () => {
       for (const entry of c.mask!.log) {
         const [k0, k1] = maskKey(c.mask!.seed, entry.modelIndex, entry.tensor);
-        const kept = kernel.exports.keep_mask(kernel.heapStart, k0, k1, 0, 0, maskThreshold(1 - entry.density), entry.n);
+        const kept = kernel.exports.keep_mask(
+          kernel.heapStart,
+          k0,
+          k1,
+          0,
+          0,
+          maskThreshold(1 - entry.density),
+          entry.n,
+        );
         const mask = kernel.u8(kernel.heapStart, entry.n);
         const packed = new Uint8Array(Math.ceil(entry.n / 8));
         mask.forEach((keep, i) => {
@@ -182,9 +222,16 @@ describe("the paper's 1/(1 − p), by numpy", () => {
         const out = join(temp, "out");
         // The oracle trims to ⌊k⌋, as mergekit does; Braid's own default rounds to the nearest.
         const compat = c.keep_ratio ? "mergekit" : "none";
-        await merge(requestFor(paperRecipe(c), { seed: String(c.seed), compat }), out, { overwrite: false }, testHost());
+        await merge(
+          requestFor(paperRecipe(c), { seed: String(c.seed), compat }),
+          out,
+          { overwrite: false },
+          testHost(),
+        );
         const got = readCheckpoint(out);
-        const [base, ...models] = [c.base, ...c.models].map((m) => readCheckpoint(join(projectRoot, localPaths(` ${m}`).trim())));
+        const [base, ...models] = [c.base, ...c.models].map((m) =>
+          readCheckpoint(join(projectRoot, localPaths(` ${m}`).trim())),
+        );
         let excuses = 0;
         const total = { beyond: 0, unequal: 0, worst: 0, elements: 0 };
         for (const [name, want] of readSafetensors(join(folder, "paper", c.output))) {
@@ -203,7 +250,11 @@ describe("the paper's 1/(1 − p), by numpy", () => {
           total.elements += r.elements;
           total.worst = Math.max(total.worst, r.worst);
         }
-        expect({ id: c.id, beyond: total.beyond, worst: total.worst }).toEqual({ id: c.id, beyond: 0, worst: total.worst });
+        expect({ id: c.id, beyond: total.beyond, worst: total.worst }).toEqual({
+          id: c.id,
+          beyond: 0,
+          worst: total.worst,
+        });
         expect(excuses).toBeLessThanOrEqual(total.elements / 1000);
         if (c.out_dtype === "bfloat16") expect(total.unequal).toBeLessThanOrEqual(Math.max(8, total.elements / 1000));
       }),

@@ -19,7 +19,14 @@ interface Outcome {
 }
 
 /** Merges models written to a temporary folder; `models.base` is the base_model when it is there. */
-async function run(method: string, models: Models, parameters: object, request: Partial<MergeRequest>, use: (o: Outcome) => void | Promise<void>, extra: object = {}): Promise<void> {
+async function run(
+  method: string,
+  models: Models,
+  parameters: object,
+  request: Partial<MergeRequest>,
+  use: (o: Outcome) => void | Promise<void>,
+  extra: object = {},
+): Promise<void> {
   await withTempFolder(async (temp) => {
     for (const [name, tensors] of Object.entries(models)) writeModel(join(temp, name), tensors);
     const others = Object.keys(models).filter((n) => n !== "base");
@@ -38,13 +45,21 @@ async function run(method: string, models: Models, parameters: object, request: 
 }
 
 /** The error of a merge, and that nothing was left behind. */
-async function refusal(method: string, models: Models, parameters: object, request: Partial<MergeRequest> = {}, extra: object = {}) {
+async function refusal(
+  method: string,
+  models: Models,
+  parameters: object,
+  request: Partial<MergeRequest> = {},
+  extra: object = {},
+) {
   return withTempFolder(async (temp) => {
     for (const [name, tensors] of Object.entries(models)) writeModel(join(temp, name), tensors);
     const recipe = {
       merge_method: method,
       ...(models.base ? { base_model: join(temp, "base") } : {}),
-      models: Object.keys(models).filter((n) => n !== "base").map((n) => ({ model: join(temp, n), parameters: { weight: 1 } })),
+      models: Object.keys(models)
+        .filter((n) => n !== "base")
+        .map((n) => ({ model: join(temp, n), parameters: { weight: 1 } })),
       parameters,
       dtype: "float32",
       ...extra,
@@ -92,7 +107,9 @@ describe("non-finite elements", () => {
           got.forEach((x, i) => {
             expect(Number.isFinite(x)).toBe(i !== 4500 && i !== 4501);
           });
-          expect(summary.nonFinite.map(({ tensor, count, first }) => ({ tensor, count, first }))).toEqual([{ tensor: "w", count: 2, first: 4500 }]);
+          expect(summary.nonFinite.map(({ tensor, count, first }) => ({ tensor, count, first }))).toEqual([
+            { tensor: "w", count: 2, first: 4500 },
+          ]);
         }));
     }
     test(`with the base's element in its place, ${bad} leaves the other models' share`, () =>
@@ -101,24 +118,42 @@ describe("non-finite elements", () => {
       }));
   }
   test("slerp keeps its weights when an element is bad", () =>
-    run("slerp", { base: { w: { data: flat(1, { 10: 5 }) } }, a: { w: { data: flat(2, { 9: Number.NaN }) } } }, { t: 0.5 }, { nonFinite: "keep" }, ({ values }) => {
-      const got = values();
-      expect(got.filter((x) => !Number.isFinite(x)).length).toBe(1);
-      expect(Number.isNaN(got[9])).toBe(true);
-      expect(got[0]).toBeGreaterThan(1.4);
-    }));
+    run(
+      "slerp",
+      { base: { w: { data: flat(1, { 10: 5 }) } }, a: { w: { data: flat(2, { 9: Number.NaN }) } } },
+      { t: 0.5 },
+      { nonFinite: "keep" },
+      ({ values }) => {
+        const got = values();
+        expect(got.filter((x) => !Number.isFinite(x)).length).toBe(1);
+        expect(Number.isNaN(got[9])).toBe(true);
+        expect(got[0]).toBeGreaterThan(1.4);
+      },
+    ));
   test("a dropped NaN is gone, because dropping selects", async () => {
     // With p = 0.9999 practically everything is dropped: a multiplication by zero would still give NaN.
-    await run("dare_linear", { base: { w: { data: flat(1) } }, a: { w: { data: flat(Number.NaN) } } }, { drop_rate: 0.9999 }, { nonFinite: "keep" }, ({ values }) => {
-      expect(values().filter(Number.isNaN).length).toBeLessThan(10);
-      expect(values().filter((x) => x === 1).length).toBeGreaterThan(n - 10);
-    });
+    await run(
+      "dare_linear",
+      { base: { w: { data: flat(1) } }, a: { w: { data: flat(Number.NaN) } } },
+      { drop_rate: 0.9999 },
+      { nonFinite: "keep" },
+      ({ values }) => {
+        expect(values().filter(Number.isNaN).length).toBeLessThan(10);
+        expect(values().filter((x) => x === 1).length).toBeGreaterThan(n - 10);
+      },
+    );
   });
   test("NaN is written as one bit pattern", () =>
-    run("linear", { a: { w: { data: flat(Number.NaN) } }, b: { w: { data: flat(1) } } }, {}, { nonFinite: "keep" }, ({ out }) => {
-      const bytes = readFileSync(join(out, "model.safetensors"));
-      expect(bytes.subarray(bytes.length - 4).toString("hex")).toBe("0000c07f");
-    }));
+    run(
+      "linear",
+      { a: { w: { data: flat(Number.NaN) } }, b: { w: { data: flat(1) } } },
+      {},
+      { nonFinite: "keep" },
+      ({ out }) => {
+        const bytes = readFileSync(join(out, "model.safetensors"));
+        expect(bytes.subarray(bytes.length - 4).toString("hex")).toBe("0000c07f");
+      },
+    ));
   test("the base's element needs a base", async () => {
     const e = await refusal("linear", { a: { w: { data: [1] } }, b: { w: { data: [1] } } }, {}, { nonFinite: "base" });
     expect([e.kind, e.exit]).toEqual(["usage", 2]);
@@ -145,14 +180,32 @@ describe("overflow on store", () => {
       expect(e.message).toContain("index 7");
     });
     test(`${dtype} to ${out}: saturates`, () =>
-      run("task_arithmetic", big(dtype, value), {}, { overflow: "saturate" }, ({ values, summary }) => {
-        expect([values()[7], values()[4999], values()[8]]).toEqual([limit, -limit, 2]);
-        expect(summary.overflow).toBe(2);
-      }, { out_dtype: out }));
+      run(
+        "task_arithmetic",
+        big(dtype, value),
+        {},
+        { overflow: "saturate" },
+        ({ values, summary }) => {
+          expect([values()[7], values()[4999], values()[8]]).toEqual([limit, -limit, 2]);
+          expect(summary.overflow).toBe(2);
+        },
+        { out_dtype: out },
+      ));
     test(`${dtype} to ${out}: keeps infinity`, () =>
-      run("task_arithmetic", big(dtype, value), {}, { overflow: "inf" }, ({ values }) => {
-        expect([values()[7], values()[4999], values()[8]]).toEqual([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 2]);
-      }, { out_dtype: out }));
+      run(
+        "task_arithmetic",
+        big(dtype, value),
+        {},
+        { overflow: "inf" },
+        ({ values }) => {
+          expect([values()[7], values()[4999], values()[8]]).toEqual([
+            Number.POSITIVE_INFINITY,
+            Number.NEGATIVE_INFINITY,
+            2,
+          ]);
+        },
+        { out_dtype: out },
+      ));
   }
 });
 
@@ -161,10 +214,16 @@ describe("tensors that are not floats", () => {
   test("equal integers are copied", () =>
     run("linear", { a: { w: { data: [1] }, ids: ids(9) }, b: { w: { data: [1] }, ids: ids(9) } }, {}, {}, ({ out }) => {
       const bytes = readFileSync(join(out, "model.safetensors"));
-      expect(bytes.includes(Buffer.from([1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]))).toBe(true);
+      expect(
+        bytes.includes(Buffer.from([1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0])),
+      ).toBe(true);
     }));
   test("different integers are refused", async () => {
-    const e = await refusal("linear", { a: { w: { data: [1] }, ids: ids(9) }, b: { w: { data: [1] }, ids: ids(8) } }, {});
+    const e = await refusal(
+      "linear",
+      { a: { w: { data: [1] }, ids: ids(9) }, b: { w: { data: [1] }, ids: ids(8) } },
+      {},
+    );
     expect([e.kind, e.exit]).toEqual(["integer-mismatch", 65]);
     expect(e.message).toContain('"ids"');
   });
@@ -179,14 +238,27 @@ describe("dtypes mix", () => {
   test("inputs of any float dtype meet in f32 and round once", () =>
     run(
       "linear",
-      { a: { w: { dtype: "F16", data: [0.5, -2] } }, b: { w: { dtype: "BF16", data: [1, 4] } }, c: { w: { data: [3, 1] } } },
+      {
+        a: { w: { dtype: "F16", data: [0.5, -2] } },
+        b: { w: { dtype: "BF16", data: [1, 4] } },
+        c: { w: { data: [3, 1] } },
+      },
       { normalize: false },
       {},
       ({ values }) => expect(values()).toEqual([4.5, 3]),
     ));
   test("an empty tensor stays empty, a scalar stays a scalar", () =>
-    run("task_arithmetic", { base: { w: { data: [1], shape: [] }, e: { data: [], shape: [0, 4] } }, a: { w: { data: [3], shape: [] }, e: { data: [], shape: [0, 4] } } }, {}, {}, ({ values }) => {
-      expect(values()).toEqual([3]);
-      expect(values("e")).toEqual([]);
-    }));
+    run(
+      "task_arithmetic",
+      {
+        base: { w: { data: [1], shape: [] }, e: { data: [], shape: [0, 4] } },
+        a: { w: { data: [3], shape: [] }, e: { data: [], shape: [0, 4] } },
+      },
+      {},
+      {},
+      ({ values }) => {
+        expect(values()).toEqual([3]);
+        expect(values("e")).toEqual([]);
+      },
+    ));
 });

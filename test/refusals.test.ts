@@ -24,9 +24,21 @@ const models = "models: [{model: …/a}, {model: …/b}]";
 const weighted = "models: [{model: …/a, parameters: {weight: 1}}, {model: …/b, parameters: {weight: 1}}]";
 
 const cases: Refusal[] = [
-  { name: "an unknown method", recipe: `merge_method: dare\nbase_model: …/base\n${models}`, kind: "unknown-method", exit: 2, says: ["recipe.yml:1:15", '"dare"', "dare_ties"] },
+  {
+    name: "an unknown method",
+    recipe: `merge_method: dare\nbase_model: …/base\n${models}`,
+    kind: "unknown-method",
+    exit: 2,
+    says: ["recipe.yml:1:15", '"dare"', "dare_ties"],
+  },
   { name: "YAML that cannot be read", recipe: "models: [", kind: "recipe-syntax", exit: 2, says: ["recipe.yml:1:"] },
-  { name: "a misspelt key, with the right one", recipe: `merge_method: linear\ndype: float32\n${weighted}`, kind: "recipe-schema", exit: 2, says: ["recipe.yml:2:1", "dtype"] },
+  {
+    name: "a misspelt key, with the right one",
+    recipe: `merge_method: linear\ndype: float32\n${weighted}`,
+    kind: "recipe-schema",
+    exit: 2,
+    says: ["recipe.yml:2:1", "dtype"],
+  },
   {
     name: "several errors at once",
     recipe: `merge_method: ties\nbase_model: …/base\nmodels:\n  - model: …/a\n    density: 0.5\n  - model: …/b\n    parameters: {densty: 0.5}\n`,
@@ -34,25 +46,126 @@ const cases: Refusal[] = [
     exit: 2,
     says: [/:5:5: /, /:7:18: /, "density"],
   },
-  { name: "drop rate 1", recipe: `merge_method: dare_linear\nbase_model: …/base\nparameters: {drop_rate: 1}\n${models}`, kind: "recipe-parameter", exit: 2, says: ["drop_rate", "[0, 1)", "recipe.yml:3:"] },
-  { name: "density 0", recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: 0}\n${models}`, kind: "recipe-parameter", exit: 2, says: ["density", "(0, 1]"] },
-  { name: "density above 1", recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: 1.5}\n${models}`, kind: "recipe-parameter", exit: 2, says: ["density", "1.5"] },
-  { name: "a DARE method that drops nothing", recipe: `merge_method: dare_ties\nbase_model: …/base\n${models}`, kind: "recipe-parameter", exit: 2, says: ["drop_rate", "density"] },
-  { name: "weights that cancel", recipe: "merge_method: linear\nmodels: [{model: …/a, parameters: {weight: 1}}, {model: …/b, parameters: {weight: -1}}]", kind: "recipe-parameter", exit: 2, says: ["weights", "sum to 0", "normalize: false"] },
-  { name: "a weight on some models only", recipe: "merge_method: linear\nmodels: [{model: …/a, parameters: {weight: 1}}, {model: …/b}]", kind: "recipe-parameter", exit: 2, says: ["weight", "/b"] },
-  { name: "slerp without t", recipe: `merge_method: slerp\nbase_model: …/a\n${models}`, kind: "recipe-parameter", exit: 2, says: ["slerp", "t"] },
-  { name: "t beyond the arc", recipe: `merge_method: slerp\nbase_model: …/a\nparameters: {t: 1.5}\n${models}`, kind: "recipe-parameter", exit: 2, says: ["1.5", "[0, 1]"] },
-  { name: "slerp of three models", recipe: "merge_method: slerp\nbase_model: …/base\nparameters: {t: 0.5}\nmodels: [{model: …/a}, {model: …/b}, {model: …/base}]", kind: "recipe-models", exit: 2, says: ["slerp", "2", "3"] },
-  { name: "a missing base_model", recipe: `merge_method: ties\n${models}`, kind: "recipe-models", exit: 2, says: ["base_model"] },
-  { name: "a method that is not there yet", recipe: `merge_method: karcher\n${models}`, kind: "recipe-unsupported", exit: 2, says: ["karcher", "dare_ties"] },
-  { name: "a LoRA adapter", recipe: "merge_method: linear\nmodels: [{model: …/a+…/b, parameters: {weight: 1}}]", kind: "recipe-unsupported", exit: 2, says: ["LoRA", "merge_and_unload"] },
-  { name: "several recipes in one file", recipe: `merge_method: linear\nname: one\n${weighted}\n---\nmerge_method: linear\n${weighted}`, kind: "recipe-unsupported", exit: 2, says: ["2 documents"] },
-  { name: "an output dtype that cannot be written", recipe: `merge_method: linear\n${weighted}\ndtype: float8`, kind: "recipe-schema", exit: 2, says: ["float8", "bfloat16"] },
-  { name: "a budget that is too small", recipe: `merge_method: linear\n${weighted}`, kind: "memory-budget", exit: 2, says: ["MiB", "--memory"], request: { memoryBytes: 1 << 20 } },
-  { name: "a model that is nowhere", recipe: "merge_method: linear\nmodels: [{model: org/nowhere, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]", kind: "model-not-found", exit: 66, says: ['"org/nowhere"', "models--org--nowhere", "hf download org/nowhere"] },
+  {
+    name: "drop rate 1",
+    recipe: `merge_method: dare_linear\nbase_model: …/base\nparameters: {drop_rate: 1}\n${models}`,
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["drop_rate", "[0, 1)", "recipe.yml:3:"],
+  },
+  {
+    name: "density 0",
+    recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: 0}\n${models}`,
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["density", "(0, 1]"],
+  },
+  {
+    name: "density above 1",
+    recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: 1.5}\n${models}`,
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["density", "1.5"],
+  },
+  {
+    name: "a DARE method that drops nothing",
+    recipe: `merge_method: dare_ties\nbase_model: …/base\n${models}`,
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["drop_rate", "density"],
+  },
+  {
+    name: "weights that cancel",
+    recipe:
+      "merge_method: linear\nmodels: [{model: …/a, parameters: {weight: 1}}, {model: …/b, parameters: {weight: -1}}]",
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["weights", "sum to 0", "normalize: false"],
+  },
+  {
+    name: "a weight on some models only",
+    recipe: "merge_method: linear\nmodels: [{model: …/a, parameters: {weight: 1}}, {model: …/b}]",
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["weight", "/b"],
+  },
+  {
+    name: "slerp without t",
+    recipe: `merge_method: slerp\nbase_model: …/a\n${models}`,
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["slerp", "t"],
+  },
+  {
+    name: "t beyond the arc",
+    recipe: `merge_method: slerp\nbase_model: …/a\nparameters: {t: 1.5}\n${models}`,
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["1.5", "[0, 1]"],
+  },
+  {
+    name: "slerp of three models",
+    recipe:
+      "merge_method: slerp\nbase_model: …/base\nparameters: {t: 0.5}\nmodels: [{model: …/a}, {model: …/b}, {model: …/base}]",
+    kind: "recipe-models",
+    exit: 2,
+    says: ["slerp", "2", "3"],
+  },
+  {
+    name: "a missing base_model",
+    recipe: `merge_method: ties\n${models}`,
+    kind: "recipe-models",
+    exit: 2,
+    says: ["base_model"],
+  },
+  {
+    name: "a method that is not there yet",
+    recipe: `merge_method: karcher\n${models}`,
+    kind: "recipe-unsupported",
+    exit: 2,
+    says: ["karcher", "dare_ties"],
+  },
+  {
+    name: "a LoRA adapter",
+    recipe: "merge_method: linear\nmodels: [{model: …/a+…/b, parameters: {weight: 1}}]",
+    kind: "recipe-unsupported",
+    exit: 2,
+    says: ["LoRA", "merge_and_unload"],
+  },
+  {
+    name: "several recipes in one file",
+    recipe: `merge_method: linear\nname: one\n${weighted}\n---\nmerge_method: linear\n${weighted}`,
+    kind: "recipe-unsupported",
+    exit: 2,
+    says: ["2 documents"],
+  },
+  {
+    name: "an output dtype that cannot be written",
+    recipe: `merge_method: linear\n${weighted}\ndtype: float8`,
+    kind: "recipe-schema",
+    exit: 2,
+    says: ["float8", "bfloat16"],
+  },
+  {
+    name: "a budget that is too small",
+    recipe: `merge_method: linear\n${weighted}`,
+    kind: "memory-budget",
+    exit: 2,
+    says: ["MiB", "--memory"],
+    request: { memoryBytes: 1 << 20 },
+  },
+  {
+    name: "a model that is nowhere",
+    recipe:
+      "merge_method: linear\nmodels: [{model: org/nowhere, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
+    kind: "model-not-found",
+    exit: 66,
+    says: ['"org/nowhere"', "models--org--nowhere", "hf download org/nowhere"],
+  },
   {
     name: "a pickled checkpoint",
-    recipe: "merge_method: linear\nmodels: [{model: …/pickle, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
+    recipe:
+      "merge_method: linear\nmodels: [{model: …/pickle, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
     kind: "pickle-input",
     exit: 65,
     says: ["pytorch_model.bin", "run code"],
@@ -63,7 +176,8 @@ const cases: Refusal[] = [
   },
   {
     name: "a damaged header",
-    recipe: "merge_method: linear\nmodels: [{model: …/bad, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
+    recipe:
+      "merge_method: linear\nmodels: [{model: …/bad, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
     kind: "safetensors-header",
     exit: 65,
     says: ["model.safetensors", "Cannot read"],
@@ -74,18 +188,23 @@ const cases: Refusal[] = [
   },
   {
     name: "an index that points outside",
-    recipe: "merge_method: linear\nmodels: [{model: …/evil, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
+    recipe:
+      "merge_method: linear\nmodels: [{model: …/evil, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
     kind: "unsafe-path",
     exit: 77,
     says: ["../a/model.safetensors"],
     prepare: (t) => {
       mkdirSync(join(t, "evil"));
-      writeFileSync(join(t, "evil/model.safetensors.index.json"), JSON.stringify({ metadata: {}, weight_map: { w: "../a/model.safetensors" } }));
+      writeFileSync(
+        join(t, "evil/model.safetensors.index.json"),
+        JSON.stringify({ metadata: {}, weight_map: { w: "../a/model.safetensors" } }),
+      );
     },
   },
   {
     name: "a tensor that one model lacks",
-    recipe: "merge_method: linear\nmodels: [{model: …/less, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
+    recipe:
+      "merge_method: linear\nmodels: [{model: …/less, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
     kind: "tensor-missing",
     exit: 65,
     says: ['"model.layers.0.w"', "/less", "--allow-missing"],
@@ -102,21 +221,38 @@ const cases: Refusal[] = [
   },
   {
     name: "two shapes",
-    recipe: "merge_method: linear\nmodels: [{model: …/wide, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
+    recipe:
+      "merge_method: linear\nmodels: [{model: …/wide, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
     kind: "shape-mismatch",
     exit: 65,
     says: ['"model.layers.0.w"', "[3]", "[2]", "/wide"],
-    prepare: (t) => writeModel(join(t, "wide"), { "model.embed_tokens.weight": { data: [1, 2, 3, 4], shape: [2, 2] }, "model.layers.0.w": { data: [1, 2, 3] } }),
+    prepare: (t) =>
+      writeModel(join(t, "wide"), {
+        "model.embed_tokens.weight": { data: [1, 2, 3, 4], shape: [2, 2] },
+        "model.layers.0.w": { data: [1, 2, 3] },
+      }),
   },
   {
     name: "two vocabularies",
-    recipe: "merge_method: linear\nmodels: [{model: …/words, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
+    recipe:
+      "merge_method: linear\nmodels: [{model: …/words, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
     kind: "vocabulary-mismatch",
     exit: 65,
     says: ['"model.embed_tokens.weight"', "3 and 2", "resize_token_embeddings"],
-    prepare: (t) => writeModel(join(t, "words"), { "model.embed_tokens.weight": { data: [1, 2, 3, 4, 5, 6], shape: [3, 2] }, "model.layers.0.w": { data: [1, 2] } }),
+    prepare: (t) =>
+      writeModel(join(t, "words"), {
+        "model.embed_tokens.weight": { data: [1, 2, 3, 4, 5, 6], shape: [3, 2] },
+        "model.layers.0.w": { data: [1, 2] },
+      }),
   },
-  { name: "an output that exists", recipe: `merge_method: linear\n${weighted}`, kind: "output-exists", exit: 73, says: ["--overwrite"], prepare: (t) => writeModel(join(t, "out"), { w: { data: [1] } }) },
+  {
+    name: "an output that exists",
+    recipe: `merge_method: linear\n${weighted}`,
+    kind: "output-exists",
+    exit: 73,
+    says: ["--overwrite"],
+    prepare: (t) => writeModel(join(t, "out"), { w: { data: [1] } }),
+  },
 ];
 
 describe("a merge that cannot be is refused", () => {
@@ -124,7 +260,10 @@ describe("a merge that cannot be is refused", () => {
     test(c.name, () =>
       withTempFolder(async (temp) => {
         for (const [i, name] of ["base", "a", "b"].entries()) {
-          writeModel(join(temp, name), { "model.embed_tokens.weight": { data: [1, 2, 3, 4 + i], shape: [2, 2] }, "model.layers.0.w": { data: [i, 1] } });
+          writeModel(join(temp, name), {
+            "model.embed_tokens.weight": { data: [1, 2, 3, 4 + i], shape: [2, 2] },
+            "model.layers.0.w": { data: [i, 1] },
+          });
         }
         c.prepare?.(temp);
         const before = readdirSync(temp).sort();
@@ -136,7 +275,11 @@ describe("a merge that cannot be is refused", () => {
           error = e;
         }
         if (!isBraidError(error)) throw error ?? new Error("the merge was not refused");
-        expect({ kind: error.kind, exit: error.exitCode, message: error.message }).toEqual({ kind: c.kind, exit: c.exit, message: error.message });
+        expect({ kind: error.kind, exit: error.exitCode, message: error.message }).toEqual({
+          kind: c.kind,
+          exit: c.exit,
+          message: error.message,
+        });
         for (const part of c.says) {
           if (typeof part === "string") expect(error.message).toContain(part);
           else expect(error.message).toMatch(part);

@@ -1,6 +1,6 @@
 // The Host of the command line: clock, environment, cores, memory, threads.
 
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { open } from "node:fs/promises";
 import { availableParallelism, hostname } from "node:os";

@@ -1,6 +1,14 @@
 import { compileDelta, solveDelta } from "./delta.ts";
 import type { Method } from "./method.ts";
-import { densityParameter, int8Parameter, lambdaParameter, normalizeParameter, qParameter, rescaleParameter, weightParameter } from "./parameters.ts";
+import {
+  densityParameter,
+  int8Parameter,
+  lambdaParameter,
+  normalizeParameter,
+  qParameter,
+  rescaleParameter,
+  weightParameter,
+} from "./parameters.ts";
 
 /** Drop deltas at random, rescale the survivors by 1/(1 − p), sum (Yu et al. 2024, arXiv 2311.03099). */
 export const dareLinear: Method = {
@@ -12,8 +20,23 @@ export const dareLinear: Method = {
   minModels: 1,
   maxModels: Number.POSITIVE_INFINITY,
   implemented: true,
-  parameters: [weightParameter, densityParameter(undefined), normalizeParameter(false), lambdaParameter, rescaleParameter(true), qParameter, int8Parameter],
+  parameters: [
+    weightParameter,
+    densityParameter(undefined),
+    normalizeParameter(false),
+    lambdaParameter,
+    rescaleParameter(true),
+    qParameter,
+    int8Parameter,
+  ],
   compile: (tensor) =>
-    compileDelta(tensor, { sparsify: "random", elect: false, normalize: false, rescale: "exact", density: undefined, weight: "mean" }),
+    compileDelta(tensor, {
+      sparsify: "random",
+      elect: false,
+      normalize: false,
+      rescale: "exact",
+      density: undefined,
+      weight: "mean",
+    }),
   solve: solveDelta,
 };

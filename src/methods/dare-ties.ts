@@ -34,6 +34,13 @@ export const dareTies: Method = {
     ...trimParameters,
   ],
   compile: (tensor) =>
-    compileDelta(tensor, { sparsify: "random", elect: true, normalize: false, rescale: "exact", density: undefined, weight: "mean" }),
+    compileDelta(tensor, {
+      sparsify: "random",
+      elect: true,
+      normalize: false,
+      rescale: "exact",
+      density: undefined,
+      weight: "mean",
+    }),
   solve: solveDelta,
 };

@@ -38,9 +38,13 @@ interface Part {
 export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled {
   const base = tensor.inputs.find((i) => i.isBase);
   if (!base) {
-    fail("tensor-missing", `Cannot merge ${quote(tensor.name)}: the base model does not have it, so there is no delta`, {
-      hint: "Use a base_model that has this tensor, or leave the tensor out of the fine-tuned models.",
-    });
+    fail(
+      "tensor-missing",
+      `Cannot merge ${quote(tensor.name)}: the base model does not have it, so there is no delta`,
+      {
+        hint: "Use a base_model that has this tensor, or leave the tensor out of the fine-tuned models.",
+      },
+    );
   }
   const others = tensor.inputs.filter((i) => !i.isBase);
   const weights = weightsOf(tensor, others, style.weight === "mean" ? 1 / Math.max(1, tensor.models) : 1);
@@ -89,7 +93,11 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
     });
     surveys.push({ op: "norms", inputs, operands: pairs });
   }
-  if (style.sparsify !== "none" && parts.length > 0 && parts.every((p, k) => !keeps[k]!.random && !keeps[k]!.magnitude && p.fixedScale === 1)) {
+  if (
+    style.sparsify !== "none" &&
+    parts.length > 0 &&
+    parts.every((p, k) => !keeps[k]!.random && !keeps[k]!.magnitude && p.fixedScale === 1)
+  ) {
     notes.push("every density is 1, so nothing is dropped or trimmed");
   }
 
@@ -99,22 +107,35 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   const scale = scales[0] ?? 1;
   const uniform = typeof scale === "number" && parts.every((p, k) => p.weight === weight && scales[k] === scale);
   const common = uniform ? scale * (combine.op === "elect" && combine.divide ? 1 : weight) : 1;
-  const terms = parts.map((p, k): Term => ({
-    input: p.input.input,
-    weight: uniform ? 1 : p.weight,
-    scale: uniform ? 1 : scales[k]!,
-    keep: keeps[k]!,
-  }));
+  const terms = parts.map(
+    (p, k): Term => ({
+      input: p.input.input,
+      weight: uniform ? 1 : p.weight,
+      scale: uniform ? 1 : scales[k]!,
+      keep: keeps[k]!,
+    }),
+  );
   return {
     surveys,
-    program: { op: "merge", inputs, out: tensor.out, base: base.input, terms, combine, lambda: (lambda * common) / divisor },
+    program: {
+      op: "merge",
+      inputs,
+      out: tensor.out,
+      base: base.input,
+      terms,
+      combine,
+      lambda: (lambda * common) / divisor,
+    },
     solve: { norms: matched.map((m) => m.norm), guard: tensor.mergekit ? 1e-7 : 0 },
     notes,
   };
 }
 
 /** Scalars of the family: trim thresholds and norm-matching scales. */
-export function solveDelta(solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): Record<string, number> {
+export function solveDelta(
+  solve: Readonly<Record<string, unknown>>,
+  results: readonly SurveyResult[],
+): Record<string, number> {
   const scalars: Record<string, number> = {};
   const guard = solve.guard as number;
   for (const r of results) {
@@ -125,7 +146,8 @@ export function solveDelta(solve: Readonly<Record<string, unknown>>, results: re
       });
     } else if (r.op === "norms") {
       (solve.norms as ("l1" | "l2" | "linf")[]).forEach((norm, i) => {
-        const value = (n: { l1: number; l2: number; max: number }) => (norm === "l1" ? n.l1 : norm === "l2" ? Math.sqrt(n.l2) : n.max);
+        const value = (n: { l1: number; l2: number; max: number }) =>
+          norm === "l1" ? n.l1 : norm === "l2" ? Math.sqrt(n.l2) : n.max;
         const whole = value(r.norms[2 * i]!);
         const kept = value(r.norms[2 * i + 1]!);
         scalars[`scale.${i}`] = kept > guard ? whole / kept : 1;
@@ -144,9 +166,13 @@ function rescaleOf(tensor: MethodTensor, style: DeltaStyle): Rescale {
   if (value === false || value === "false") return "none";
   const rule = choiceOf(tensor, "rescale", rescales, "none");
   if (style.sparsify === "magnitude" && (rule === "exact" || rule === "q")) {
-    fail("recipe-parameter", `Cannot use rescale ${rule} for ${quote(tensor.name)}: 1/density is not unbiased after a magnitude trim`, {
-      hint: "Use l1, l2, linf or none.",
-    });
+    fail(
+      "recipe-parameter",
+      `Cannot use rescale ${rule} for ${quote(tensor.name)}: 1/density is not unbiased after a magnitude trim`,
+      {
+        hint: "Use l1, l2, linf or none.",
+      },
+    );
   }
   return rule;
 }
@@ -170,7 +196,10 @@ function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, wei
   if (rescale === "q") {
     const q = input.parameters.q ?? tensor.parameters.q;
     if (typeof q !== "number" || !(q > 0) || !Number.isFinite(q)) {
-      fail("recipe-parameter", `Cannot rescale ${quote(tensor.name)} by 1/q: q is ${String(q)}, it must be above 0 (between the density and 1)`);
+      fail(
+        "recipe-parameter",
+        `Cannot rescale ${quote(tensor.name)} by 1/q: q is ${String(q)}, it must be above 0 (between the density and 1)`,
+      );
     }
     return { input, weight, density, keep, rescale, fixedScale: 1 / q };
   }
@@ -188,7 +217,10 @@ function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: numbe
   const trim = tensor.parameters.trim;
   if (style.sparsify === "none" || !style.elect || trim === undefined || trim === null || trim === 1) return null;
   if (typeof trim !== "number" || !(trim > 0 && trim <= 1)) {
-    fail("recipe-parameter", `Cannot trim ${quote(tensor.name)} to ${String(trim)}: trim is the fraction kept, in (0, 1]`);
+    fail(
+      "recipe-parameter",
+      `Cannot trim ${quote(tensor.name)} to ${String(trim)}: trim is the fraction kept, in (0, 1]`,
+    );
   }
   const of = choiceOf(tensor, "trim_basis", ["survivors", "all"] as const, "survivors");
   return { ...shared, density: trim, of: of === "survivors" ? "nonzero" : "elements", rounding, ties };

@@ -1,9 +1,9 @@
 // What a merge method is: its parameters, the surveys it needs, and the program it emits. Everything else (reading, masks,
 // slices, workers, nodes) is the same for all of them.
 
-import type { FloatDtype } from "../tensor/dtype.ts";
 import type { MergeProgram, Survey } from "../kernel/program.ts";
 import type { MethodSpec } from "../recipe/catalogue.ts";
+import type { FloatDtype } from "../tensor/dtype.ts";
 
 /** One input of one output tensor, in the recipe's order. */
 export interface MethodInput {
@@ -49,8 +49,16 @@ export interface Compiled {
 
 /** The outcome of a survey. */
 export type SurveyResult =
-  | { readonly op: "dots"; /** Upper triangle, row by row. */ readonly dots: readonly number[] }
-  | { readonly op: "norms"; readonly norms: readonly { readonly l1: number; readonly l2: number; readonly max: number; readonly nonzero: number }[] }
+  | { readonly op: "dots" /** Upper triangle, row by row. */; readonly dots: readonly number[] }
+  | {
+      readonly op: "norms";
+      readonly norms: readonly {
+        readonly l1: number;
+        readonly l2: number;
+        readonly max: number;
+        readonly nonzero: number;
+      }[];
+    }
   | { readonly op: "threshold"; readonly thresholds: readonly Threshold[] };
 
 /** The k-th largest magnitude of an operand. */

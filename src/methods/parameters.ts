@@ -26,7 +26,13 @@ export function densityParameter(fallback: number | undefined): ParameterSpec {
 }
 
 export function normalizeParameter(fallback: boolean): ParameterSpec {
-  return { name: "normalize", kind: "boolean", per: "tensor", default: fallback, describe: "Divide by the sum of the weights (of the agreeing ones after a sign election)." };
+  return {
+    name: "normalize",
+    kind: "boolean",
+    per: "tensor",
+    default: fallback,
+    describe: "Divide by the sum of the weights (of the agreeing ones after a sign election).",
+  };
 }
 
 export const lambdaParameter: ParameterSpec = {
@@ -45,7 +51,8 @@ export function rescaleParameter(fallback: boolean): ParameterSpec {
     per: "tensor",
     default: fallback,
     choices: [true, false, "exact", "l1", "l2", "linf", "q", "none"],
-    describe: "What multiplies the survivors: exact 1/(1 − p); l1, l2, linf match that norm of the whole delta; q divides by q; none.",
+    describe:
+      "What multiplies the survivors: exact 1/(1 − p); l1, l2, linf match that norm of the whole delta; q divides by q; none.",
   };
 }
 
@@ -63,19 +70,58 @@ export const tiesParameter: ParameterSpec = {
   kind: "choice",
   per: "tensor",
   choices: ["include", "exact"],
-  describe: "Equal magnitudes at the threshold: keep them all (include), or the lowest indices until k is reached (exact).",
+  describe:
+    "Equal magnitudes at the threshold: keep them all (include), or the lowest indices until k is reached (exact).",
 };
 
 export const electionParameters: readonly ParameterSpec[] = [
-  { name: "elect", kind: "choice", per: "tensor", choices: ["weighted", "unweighted", "count"], describe: "What the sign election sums: w·δ, δ, or the signs alone." },
-  { name: "zero", kind: "choice", per: "tensor", choices: ["drop", "positive"], describe: "The sign where the election's sum is zero: none (drop) or + (mergekit)." },
-  { name: "combine", kind: "choice", per: "tensor", choices: ["sum", "mean"], describe: "Sum of the agreeing deltas, or that sum divided by the agreeing weights." },
-  { name: "int8_mask", kind: "boolean", per: "tensor", default: false, describe: "Accepted for mergekit's sake: Braid stores no mask." },
+  {
+    name: "elect",
+    kind: "choice",
+    per: "tensor",
+    choices: ["weighted", "unweighted", "count"],
+    describe: "What the sign election sums: w·δ, δ, or the signs alone.",
+  },
+  {
+    name: "zero",
+    kind: "choice",
+    per: "tensor",
+    choices: ["drop", "positive"],
+    describe: "The sign where the election's sum is zero: none (drop) or + (mergekit).",
+  },
+  {
+    name: "combine",
+    kind: "choice",
+    per: "tensor",
+    choices: ["sum", "mean"],
+    describe: "Sum of the agreeing deltas, or that sum divided by the agreeing weights.",
+  },
+  {
+    name: "int8_mask",
+    kind: "boolean",
+    per: "tensor",
+    default: false,
+    describe: "Accepted for mergekit's sake: Braid stores no mask.",
+  },
 ];
 
 export const trimParameters: readonly ParameterSpec[] = [
-  { name: "trim", kind: "number", per: "tensor", min: 0, exclusiveMin: true, max: 1, describe: "After the random drop, keep this fraction of the largest magnitudes." },
-  { name: "trim_basis", kind: "choice", per: "tensor", choices: ["survivors", "all"], describe: "What the trim's fraction counts: survivors of the drop, or all elements." },
+  {
+    name: "trim",
+    kind: "number",
+    per: "tensor",
+    min: 0,
+    exclusiveMin: true,
+    max: 1,
+    describe: "After the random drop, keep this fraction of the largest magnitudes.",
+  },
+  {
+    name: "trim_basis",
+    kind: "choice",
+    per: "tensor",
+    choices: ["survivors", "all"],
+    describe: "What the trim's fraction counts: survivors of the drop, or all elements.",
+  },
 ];
 
 export const int8Parameter: ParameterSpec = electionParameters.find((p) => p.name === "int8_mask")!;

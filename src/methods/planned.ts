@@ -2,7 +2,15 @@
 // says what is missing instead of "unknown method".
 
 import type { MethodSpec, ParameterSpec } from "../recipe/catalogue.ts";
-import { densityParameter, int8Parameter, lambdaParameter, normalizeParameter, rescaleParameter, slerpParameter, weightParameter } from "./parameters.ts";
+import {
+  densityParameter,
+  int8Parameter,
+  lambdaParameter,
+  normalizeParameter,
+  rescaleParameter,
+  slerpParameter,
+  weightParameter,
+} from "./parameters.ts";
 
 const many = Number.POSITIVE_INFINITY;
 
@@ -25,7 +33,15 @@ const deltas = (normalize: boolean, rescale: boolean): ParameterSpec[] => [
 const gamma = number("gamma", "model", 0.01, "Fraction of the largest deltas that is removed.");
 const epsilon = number("epsilon", "model", 0.15, "Half the window of keep probabilities around the density.");
 
-function spec(name: string, title: string, base: MethodSpec["base"], baseIsInput: boolean, minModels: number, maxModels: number, parameters: readonly ParameterSpec[]): MethodSpec {
+function spec(
+  name: string,
+  title: string,
+  base: MethodSpec["base"],
+  baseIsInput: boolean,
+  minModels: number,
+  maxModels: number,
+  parameters: readonly ParameterSpec[],
+): MethodSpec {
   return { name, title, base, baseIsInput, minModels, maxModels, parameters, implemented: false };
 }
 
@@ -49,9 +65,14 @@ export const planned: readonly MethodSpec[] = [
   spec("della", "DELLA", "required", false, 1, many, [...deltas(true, true), epsilon]),
   spec("della_linear", "DELLA, linear", "required", false, 1, many, [...deltas(false, true), epsilon]),
   spec("model_stock", "Model Stock", "required", false, 2, many, [flag("filter_wise", false, "One ratio per row.")]),
-  spec("nearswap", "Near-swap", "required", true, 2, 2, [{ ...slerpParameter, describe: "How near two values must be to be swapped." }]),
+  spec("nearswap", "Near-swap", "required", true, 2, 2, [
+    { ...slerpParameter, describe: "How near two values must be to be swapped." },
+  ]),
   spec("arcee_fusion", "Arcee Fusion", "required", true, 2, 2, []),
-  spec("sce", "SCE", "required", false, 1, many, [flag("int8_mask", false, "Accepted for mergekit's sake."), number("select_topk", "tensor", 1, "Fraction of the positions with the largest variance.")]),
+  spec("sce", "SCE", "required", false, 1, many, [
+    flag("int8_mask", false, "Accepted for mergekit's sake."),
+    number("select_topk", "tensor", 1, "Fraction of the positions with the largest variance."),
+  ]),
   spec("ram", "RAM", "required", false, 1, many, [number("epsilon", "tensor", 1e-5, "What counts as changed.")]),
   spec("ramplus_tl", "RAM+", "required", false, 1, many, [
     number("r", "tensor", 0.1, "Boost of what one model alone changed."),

@@ -70,7 +70,13 @@ export const slerp: Method = {
  * The two scalars of slerp from v0·v0, v0·v1 and v1·v1, applied to the vectors as they are (not normalised). A vector without a
  * direction is met on a line; mergekit lets it stand at a right angle.
  */
-export function slerpWeights(t: number, aa: number, ab: number, bb: number, mergekit = false): { from: number; to: number } {
+export function slerpWeights(
+  t: number,
+  aa: number,
+  ab: number,
+  bb: number,
+  mergekit = false,
+): { from: number; to: number } {
   const na = Math.sqrt(aa);
   const nb = Math.sqrt(bb);
   const line = { from: 1 - t, to: t };

@@ -14,6 +14,13 @@ export const taskArithmetic: Method = {
   implemented: true,
   parameters: [weightParameter, normalizeParameter(false), lambdaParameter, int8Parameter, rescaleParameter(false)],
   compile: (tensor) =>
-    compileDelta(tensor, { sparsify: "none", elect: false, normalize: false, rescale: "none", density: 1, weight: "one" }),
+    compileDelta(tensor, {
+      sparsify: "none",
+      elect: false,
+      normalize: false,
+      rescale: "none",
+      density: 1,
+      weight: "one",
+    }),
   solve: solveDelta,
 };

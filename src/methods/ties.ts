@@ -1,6 +1,14 @@
 import { compileDelta, solveDelta } from "./delta.ts";
 import type { Method } from "./method.ts";
-import { densityParameter, electionParameters, lambdaParameter, normalizeParameter, rescaleParameter, tiesParameter, weightParameter } from "./parameters.ts";
+import {
+  densityParameter,
+  electionParameters,
+  lambdaParameter,
+  normalizeParameter,
+  rescaleParameter,
+  tiesParameter,
+  weightParameter,
+} from "./parameters.ts";
 
 /** Trim by magnitude, elect a sign, merge what agrees (Yadav et al. 2023, arXiv 2306.01708). */
 export const ties: Method = {
@@ -12,8 +20,23 @@ export const ties: Method = {
   minModels: 1,
   maxModels: Number.POSITIVE_INFINITY,
   implemented: true,
-  parameters: [weightParameter, densityParameter(1), normalizeParameter(true), lambdaParameter, rescaleParameter(false), tiesParameter, ...electionParameters],
+  parameters: [
+    weightParameter,
+    densityParameter(1),
+    normalizeParameter(true),
+    lambdaParameter,
+    rescaleParameter(false),
+    tiesParameter,
+    ...electionParameters,
+  ],
   compile: (tensor) =>
-    compileDelta(tensor, { sparsify: "magnitude", elect: true, normalize: true, rescale: "none", density: 1, weight: "one" }),
+    compileDelta(tensor, {
+      sparsify: "magnitude",
+      elect: true,
+      normalize: true,
+      rescale: "none",
+      density: 1,
+      weight: "one",
+    }),
   solve: solveDelta,
 };

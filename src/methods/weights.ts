@@ -8,7 +8,10 @@ function finite(tensor: MethodTensor, input: MethodInput, name: string): number 
   const value = input.parameters[name];
   if (value === undefined || value === null) return undefined;
   if (typeof value !== "number" || !Number.isFinite(value)) {
-    fail("recipe-parameter", `Cannot use ${name} ${String(value)} of ${quote(input.model)} for ${quote(tensor.name)}: it must be a finite number`);
+    fail(
+      "recipe-parameter",
+      `Cannot use ${name} ${String(value)} of ${quote(input.model)} for ${quote(tensor.name)}: it must be a finite number`,
+    );
   }
   return value;
 }
@@ -19,9 +22,13 @@ export function weightsOf(tensor: MethodTensor, inputs: readonly MethodInput[], 
   if (given.every((w) => w === undefined)) return inputs.map(() => fallback);
   return given.map((w, k) => {
     if (w !== undefined) return w;
-    fail("recipe-parameter", `Cannot merge ${quote(tensor.name)}: ${quote(inputs[k]!.model)} has no weight, but other models have one`, {
-      hint: "Give every model a weight, or set `weight` once under the top-level `parameters`.",
-    });
+    return fail(
+      "recipe-parameter",
+      `Cannot merge ${quote(tensor.name)}: ${quote(inputs[k]!.model)} has no weight, but other models have one`,
+      {
+        hint: "Give every model a weight, or set `weight` once under the top-level `parameters`.",
+      },
+    );
   });
 }
 
@@ -39,13 +46,20 @@ export function weightSum(tensor: MethodTensor, weights: readonly number[]): num
 export function densityOf(tensor: MethodTensor, input: MethodInput, fallback: number | undefined): number {
   const density = finite(tensor, input, "density") ?? fallback;
   if (density === undefined) {
-    fail("recipe-parameter", `Cannot merge ${quote(tensor.name)}: ${quote(input.model)} has neither density nor drop_rate, so nothing would be dropped`, {
-      hint: "Set `drop_rate` (DARE's p; the paper's start is 0.9) or `density` (1 − p) per model or under the top-level `parameters`.",
-    });
+    fail(
+      "recipe-parameter",
+      `Cannot merge ${quote(tensor.name)}: ${quote(input.model)} has neither density nor drop_rate, so nothing would be dropped`,
+      {
+        hint: "Set `drop_rate` (DARE's p; the paper's start is 0.9) or `density` (1 − p) per model or under the top-level `parameters`.",
+      },
+    );
   }
   const lowest = tensor.mergekit ? density >= 0 : density > 0;
   if (!lowest || (density > 1 && !tensor.mergekit)) {
-    fail("recipe-parameter", `Cannot use density ${density} (drop rate ${1 - density}) of ${quote(input.model)} for ${quote(tensor.name)}: density must be in (0, 1], drop_rate in [0, 1)`);
+    fail(
+      "recipe-parameter",
+      `Cannot use density ${density} (drop rate ${1 - density}) of ${quote(input.model)} for ${quote(tensor.name)}: density must be in (0, 1], drop_rate in [0, 1)`,
+    );
   }
   return Math.min(1, density);
 }
@@ -54,7 +68,10 @@ export function densityOf(tensor: MethodTensor, input: MethodInput, fallback: nu
 export function numberOf(tensor: MethodTensor, name: string, fallback: number): number {
   const value = tensor.parameters[name] ?? fallback;
   if (typeof value !== "number" || !Number.isFinite(value)) {
-    fail("recipe-parameter", `Cannot use ${name} ${String(value)} for ${quote(tensor.name)}: it must be a finite number`);
+    fail(
+      "recipe-parameter",
+      `Cannot use ${name} ${String(value)} for ${quote(tensor.name)}: it must be a finite number`,
+    );
   }
   return value;
 }
@@ -67,5 +84,8 @@ export function flagOf(tensor: MethodTensor, name: string, fallback: boolean): b
 export function choiceOf<T extends string>(tensor: MethodTensor, name: string, choices: readonly T[], fallback: T): T {
   const value = tensor.parameters[name] ?? fallback;
   if (typeof value === "string" && (choices as readonly string[]).includes(value)) return value as T;
-  fail("recipe-parameter", `Cannot use ${name} ${String(value)} for ${quote(tensor.name)}: it must be one of ${choices.join(", ")}`);
+  fail(
+    "recipe-parameter",
+    `Cannot use ${name} ${String(value)} for ${quote(tensor.name)}: it must be one of ${choices.join(", ")}`,
+  );
 }

@@ -35,19 +35,29 @@ export interface Built {
 const maxErrors = 20;
 
 /** @throws BraidError with every tensor that cannot be merged. */
-export function buildPlan(recipe: ParsedRecipe, assignments: readonly TensorAssignment[], checkpoints: readonly Checkpoint[], method: Method, options: BuildOptions): Built {
+export function buildPlan(
+  recipe: ParsedRecipe,
+  assignments: readonly TensorAssignment[],
+  checkpoints: readonly Checkpoint[],
+  method: Method,
+  options: BuildOptions,
+): Built {
   const errors: Diagnostic[] = [];
   const warnings = new Map<string, Diagnostic>();
-  const warn = (message: string, hint?: string) => warnings.set(message, { kind: "recipe-parameter", message, ...(hint ? { hint } : {}) });
+  const warn = (message: string, hint?: string) =>
+    warnings.set(message, { kind: "recipe-parameter", message, ...(hint ? { hint } : {}) });
   if (options.policy.nonFinite === "base" && recipe.base === null) {
-    fail("usage", "Cannot replace non-finite elements by the base's: the recipe has no base_model", { hint: "Use --non-finite error or keep." });
+    fail("usage", "Cannot replace non-finite elements by the base's: the recipe has no base_model", {
+      hint: "Use --non-finite error or keep.",
+    });
   }
 
   const firstFile: number[] = [];
   const inputFiles: PlanFile[] = [];
   for (const c of checkpoints) {
     firstFile.push(inputFiles.length);
-    for (const f of c.files) inputFiles.push({ location: f.location, byteLength: f.byteLength, headerSha256: f.headerSha256 });
+    for (const f of c.files)
+      inputFiles.push({ location: f.location, byteLength: f.byteLength, headerSha256: f.headerSha256 });
   }
 
   const drafts: Draft[] = [];
@@ -60,22 +70,27 @@ export function buildPlan(recipe: ParsedRecipe, assignments: readonly TensorAssi
     }
   }
   if (errors.length > 0) throw new BraidError(merged(errors));
-  if (drafts.length === 0) fail("tensor-missing", "Cannot merge: the models have no tensor in common that the recipe asks for");
+  if (drafts.length === 0)
+    fail("tensor-missing", "Cannot merge: the models have no tensor in common that the recipe asks for");
 
   const metadata = new Map([["braid_recipe_sha256", options.recipeSha256]]);
   const files = layoutShards(drafts, { shardBytes: options.shardBytes, metadata });
-  const place = new Map(files.flatMap((f, file) => [...f.tensors].map(([name, range]) => [name, { file, start: range.start }] as const)));
-  const tensors = drafts.map(({ name, dtype, shape, count, inputs, compiled, program }): PlanTensor => ({
-    name,
-    dtype,
-    shape,
-    count,
-    inputs,
-    output: place.get(name)!,
-    surveys: compiled?.surveys ?? [],
-    program,
-    solve: compiled?.solve ?? {},
-  }));
+  const place = new Map(
+    files.flatMap((f, file) => [...f.tensors].map(([name, range]) => [name, { file, start: range.start }] as const)),
+  );
+  const tensors = drafts.map(
+    ({ name, dtype, shape, count, inputs, compiled, program }): PlanTensor => ({
+      name,
+      dtype,
+      shape,
+      count,
+      inputs,
+      output: place.get(name)!,
+      surveys: compiled?.surveys ?? [],
+      program,
+      solve: compiled?.solve ?? {},
+    }),
+  );
   // In the order of the output's bytes, so that files fill from their start and can be hashed and flushed behind the writers.
   tensors.sort((a, b) => a.output.file - b.output.file || a.output.start - b.output.start);
   const parameters = tensors.reduce((sum, t) => sum + t.count, 0);
@@ -97,13 +112,20 @@ export function buildPlan(recipe: ParsedRecipe, assignments: readonly TensorAssi
     method: method.name,
     seed: options.seed,
     kernelSha256: options.kernelSha256,
-    inputs: checkpoints.map((c, i) => ({ reference: c.reference, folder: c.folder, files: inputFiles.slice(firstFile[i]!, firstFile[i]! + c.files.length) })),
+    inputs: checkpoints.map((c, i) => ({
+      reference: c.reference,
+      folder: c.folder,
+      files: inputFiles.slice(firstFile[i]!, firstFile[i]! + c.files.length),
+    })),
     inputFiles,
     outputs: files.map((f) => ({ name: f.name, byteLength: f.byteLength, header: base64(f.header) })),
     tensors,
     policy: options.policy,
     parameters,
-    bytesRead: tensors.reduce((sum, t) => sum + t.count * readWidth(t) * (1 + t.surveys.reduce((n, s) => n + roundsOf(s), 0)), 0),
+    bytesRead: tensors.reduce(
+      (sum, t) => sum + t.count * readWidth(t) * (1 + t.surveys.reduce((n, s) => n + roundsOf(s), 0)),
+      0,
+    ),
     bytesWritten: tensors.reduce((sum, t) => sum + t.count * byteWidth(t.dtype), 0),
     memory,
   };
@@ -152,9 +174,13 @@ function draft(
     }
     // mergekit's architecture tables call biases optional; without tables the name says it.
     if (!options.allowMissing && !input.tensor.endsWith(".bias")) {
-      fail("tensor-missing", `Cannot merge ${quote(name)}: model ${quote(checkpoint.reference)} has no tensor ${quote(input.tensor)}`, {
-        hint: "Are these models of one architecture? --allow-missing merges each tensor from the models that have it.",
-      });
+      fail(
+        "tensor-missing",
+        `Cannot merge ${quote(name)}: model ${quote(checkpoint.reference)} has no tensor ${quote(input.tensor)}`,
+        {
+          hint: "Are these models of one architecture? --allow-missing merges each tensor from the models that have it.",
+        },
+      );
     }
     warn(`${quote(checkpoint.reference)} has no ${quote(input.tensor)}: it is merged from the other models`);
   }
@@ -162,12 +188,30 @@ function draft(
   if (!first) fail("tensor-missing", `Cannot merge ${quote(name)}: no model has it`);
   checkShapes(name, found, checkpoints);
   const { shape, count } = first.info;
-  const inputs = found.map(({ model, info }) => ({ file: firstFile[model]! + info.file, start: info.start, dtype: info.dtype, model, tensor: info.name }));
+  const inputs = found.map(({ model, info }) => ({
+    file: firstFile[model]! + info.file,
+    start: info.start,
+    dtype: info.dtype,
+    model,
+    tensor: info.name,
+  }));
 
   if (found.every((f) => !isFloat(f.info.dtype)) && isWholeNumbers(first.info.dtype)) {
     const odd = found.find((f) => f.info.dtype !== first.info.dtype);
-    if (odd) fail("dtype-unsupported", `Cannot copy ${quote(name)}: it is ${first.info.dtype} in ${quote(checkpoints[first.model]!.reference)} and ${odd.info.dtype} in ${quote(checkpoints[odd.model]!.reference)}`);
-    return { name, dtype: first.info.dtype, shape, count, inputs, compiled: null, program: { op: "copy", byteWidth: byteWidth(first.info.dtype) } };
+    if (odd)
+      fail(
+        "dtype-unsupported",
+        `Cannot copy ${quote(name)}: it is ${first.info.dtype} in ${quote(checkpoints[first.model]!.reference)} and ${odd.info.dtype} in ${quote(checkpoints[odd.model]!.reference)}`,
+      );
+    return {
+      name,
+      dtype: first.info.dtype,
+      shape,
+      count,
+      inputs,
+      compiled: null,
+      program: { op: "copy", byteWidth: byteWidth(first.info.dtype) },
+    };
   }
   const out = outputDtype(recipe, name, found, checkpoints);
   const nonBase = recipe.models.map((_, i) => i).filter((i) => i !== assignment.base);
@@ -200,7 +244,8 @@ function draft(
 function lookUp(checkpoint: Checkpoint, name: string): TensorInfo | undefined {
   const own = checkpoint.tensors.get(name);
   if (own || !checkpoint.tied || !/(^|\.)(lm_head|embed_out)\.weight$/.test(name)) return own;
-  for (const [other, info] of checkpoint.tensors) if (/(^|\.)(embed_tokens|wte|embed_in)\.weight$/.test(other)) return info;
+  for (const [other, info] of checkpoint.tensors)
+    if (/(^|\.)(embed_tokens|wte|embed_in)\.weight$/.test(other)) return info;
   return undefined;
 }
 
@@ -208,16 +253,27 @@ function isWholeNumbers(dtype: Dtype): boolean {
   return /^(BOOL|[UI](8|16|32|64))$/.test(dtype);
 }
 
-function outputDtype(recipe: ParsedRecipe, name: string, found: readonly Found[], checkpoints: readonly Checkpoint[]): FloatDtype {
+function outputDtype(
+  recipe: ParsedRecipe,
+  name: string,
+  found: readonly Found[],
+  checkpoints: readonly Checkpoint[],
+): FloatDtype {
   for (const f of found) {
     if (isFloat(f.info.dtype)) continue;
-    fail("dtype-unsupported", `Cannot merge ${quote(name)} of ${quote(checkpoints[f.model]!.reference)}: its dtype is ${f.info.dtype}, Braid merges F32, BF16 and F16`);
+    fail(
+      "dtype-unsupported",
+      `Cannot merge ${quote(name)} of ${quote(checkpoints[f.model]!.reference)}: its dtype is ${f.info.dtype}, Braid merges F32, BF16 and F16`,
+    );
   }
   const asked = recipe.outDtype ?? recipe.dtype;
   if (asked === undefined || asked === null) return found.map((f) => f.info.dtype as FloatDtype).reduce(promote);
   const dtype = (Object.keys(torchNames) as (keyof typeof torchNames)[]).find((d) => torchNames[d] === asked);
   if (dtype === undefined || !isFloat(dtype as Dtype)) {
-    fail("dtype-unsupported", `Cannot write ${quote(String(asked))}: the output dtype is one of float32, bfloat16, float16`);
+    fail(
+      "dtype-unsupported",
+      `Cannot write ${quote(String(asked))}: the output dtype is one of float32, bfloat16, float16`,
+    );
   }
   return dtype as FloatDtype;
 }
@@ -225,16 +281,25 @@ function outputDtype(recipe: ParsedRecipe, name: string, found: readonly Found[]
 function checkShapes(name: string, found: readonly Found[], checkpoints: readonly Checkpoint[]): void {
   const first = found[0]!;
   for (const f of found) {
-    const same = f.info.shape.length === first.info.shape.length && f.info.shape.every((d, i) => d === first.info.shape[i]);
+    const same =
+      f.info.shape.length === first.info.shape.length && f.info.shape.every((d, i) => d === first.info.shape[i]);
     if (same) continue;
     const [a, b] = [first, f].map((x) => `[${x.info.shape.join(", ")}] in ${quote(checkpoints[x.model]!.reference)}`);
-    const rest = f.info.shape.length === first.info.shape.length && f.info.shape.slice(1).every((d, i) => d === first.info.shape[i + 1]);
+    const rest =
+      f.info.shape.length === first.info.shape.length &&
+      f.info.shape.slice(1).every((d, i) => d === first.info.shape[i + 1]);
     if (rest && /(embed|wte|lm_head|output)/.test(name)) {
-      fail("vocabulary-mismatch", `Cannot merge ${quote(name)}: vocabulary sizes differ, ${first.info.shape[0]} and ${f.info.shape[0]} (${a}, ${b})`, {
-        hint: "The models use different tokenizers or padding. Resize their embeddings to one vocabulary first (resize_token_embeddings in transformers).",
-      });
+      fail(
+        "vocabulary-mismatch",
+        `Cannot merge ${quote(name)}: vocabulary sizes differ, ${first.info.shape[0]} and ${f.info.shape[0]} (${a}, ${b})`,
+        {
+          hint: "The models use different tokenizers or padding. Resize their embeddings to one vocabulary first (resize_token_embeddings in transformers).",
+        },
+      );
     }
-    fail("shape-mismatch", `Cannot merge ${quote(name)}: its shape is ${a} and ${b}`, { hint: "Only models of one architecture and size can be merged." });
+    fail("shape-mismatch", `Cannot merge ${quote(name)}: its shape is ${a} and ${b}`, {
+      hint: "Only models of one architecture and size can be merged.",
+    });
   }
 }
 
@@ -242,12 +307,19 @@ function checkShapes(name: string, found: readonly Found[], checkpoints: readonl
 function merged(errors: readonly Diagnostic[]): Diagnostic[] {
   const groups = new Map<string, { first: Diagnostic; more: number }>();
   for (const e of errors) {
-    const key = `${e.kind} ${e.message.replace(/"[^"]*"/, "…").replace(/\[[^\]]*\]/g, "[]").replace(/"model\.[^"]*"/g, "…")}`;
+    const key = `${e.kind} ${e.message
+      .replace(/"[^"]*"/, "…")
+      .replace(/\[[^\]]*\]/g, "[]")
+      .replace(/"model\.[^"]*"/g, "…")}`;
     const group = groups.get(key);
     if (group) group.more++;
     else groups.set(key, { first: e, more: 0 });
   }
-  return [...groups.values()].slice(0, maxErrors).map(({ first, more }) => (more === 0 ? first : { ...first, message: `${first.message} (and ${more} more tensors)` }));
+  return [...groups.values()]
+    .slice(0, maxErrors)
+    .map(({ first, more }) =>
+      more === 0 ? first : { ...first, message: `${first.message} (and ${more} more tensors)` },
+    );
 }
 
 function base64(bytes: Uint8Array): string {

@@ -2,8 +2,8 @@
 // refused with the least limit that would do.
 
 import { fail } from "../errors.ts";
-import { maxStrideElements, workerBytesFor } from "../kernel/run.ts";
 import { tileElements } from "../kernel/program.ts";
+import { maxStrideElements, workerBytesFor } from "../kernel/run.ts";
 import type { PlanMemory } from "./plan.ts";
 
 const MiB = 1024 * 1024;
@@ -25,7 +25,12 @@ export interface Shapes {
   readonly headerBytes: number;
 }
 
-export function planMemory(shapes: Shapes, workers: number, limitBytes: number, sliceElements: number | null): PlanMemory {
+export function planMemory(
+  shapes: Shapes,
+  workers: number,
+  limitBytes: number,
+  sliceElements: number | null,
+): PlanMemory {
   const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes;
   // Headers live as text, as maps and in the plan: about six times their size.
   const fixed = runtimeBytes + workers * runtimeBytesPerWorker + surveyBytes + 6 * shapes.headerBytes;
@@ -33,9 +38,13 @@ export function planMemory(shapes: Shapes, workers: number, limitBytes: number, 
   let stride = maxStrideElements;
   while (stride > tileElements && cost(stride) > limitBytes) stride /= 2;
   if (cost(stride) > limitBytes) {
-    fail("memory-budget", `Cannot merge within ${Math.floor(limitBytes / MiB)} MiB: this plan needs ${Math.ceil(cost(stride) / MiB)} MiB with ${workers} workers`, {
-      hint: `Use --memory ${Math.ceil(cost(stride) / MiB)}MiB or more, or fewer --workers.`,
-    });
+    fail(
+      "memory-budget",
+      `Cannot merge within ${Math.floor(limitBytes / MiB)} MiB: this plan needs ${Math.ceil(cost(stride) / MiB)} MiB with ${workers} workers`,
+      {
+        hint: `Use --memory ${Math.ceil(cost(stride) / MiB)}MiB or more, or fewer --workers.`,
+      },
+    );
   }
   const slice = sliceElements ?? Math.min(defaultSliceElements, balanced(shapes.parameters, workers));
   return {

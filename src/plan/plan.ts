@@ -1,7 +1,7 @@
 // The plan: recipe + headers → JSON that says everything that will happen. Pure data; nothing here reads a tensor byte.
 
-import type { Dtype } from "../tensor/dtype.ts";
 import type { Location, Policy, Program, Survey } from "../kernel/program.ts";
+import type { Dtype } from "../tensor/dtype.ts";
 
 export interface PlanInput {
   /** As the recipe spells it. */

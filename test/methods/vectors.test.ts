@@ -25,7 +25,15 @@ const plus = (a: readonly number[], b: readonly number[]) => a.map((x, i) => x +
 const deltaOf = (letter: string) => fixture[`d${letter}` as "dA"];
 
 /** Merges one tensor "w" of f32 models and gives its values. `base` null: no base_model. */
-async function mergeOne(method: string, base: readonly number[] | null, models: readonly (readonly number[])[], recipe: Record<string, unknown>, perModel: readonly Record<string, unknown>[], seed = "42", dtype = "float32"): Promise<number[]> {
+async function mergeOne(
+  method: string,
+  base: readonly number[] | null,
+  models: readonly (readonly number[])[],
+  recipe: Record<string, unknown>,
+  perModel: readonly Record<string, unknown>[],
+  seed = "42",
+  dtype = "float32",
+): Promise<number[]> {
   return withTempFolder(async (temp) => {
     const folders = models.map((data, i) => writeModel(join(temp, `m${i}`), { w: { data } }));
     const text = JSON.stringify({
@@ -48,19 +56,31 @@ function expectNear(got: readonly number[], want: readonly number[]): void {
 }
 
 const title = (c: VectorCase) => `${c.method} ${JSON.stringify(c.params)}`;
-const withWeights = (models: string, weights: unknown) => [...models].map((_, i) => ({ weight: (weights as number[])[i]! }));
+const withWeights = (models: string, weights: unknown) =>
+  [...models].map((_, i) => ({ weight: (weights as number[])[i]! }));
 
 describe("averages", () => {
   for (const c of ofMethod("linear")) {
     test(title(c), async () => {
       const p = c.params as { models: string; weights: number[]; normalize: boolean };
       const models = [...p.models].map((m) => plus(fixture.base, deltaOf(m)));
-      expectNear(await mergeOne("linear", null, models, { normalize: p.normalize }, withWeights(p.models, p.weights)), c.expected);
+      expectNear(
+        await mergeOne("linear", null, models, { normalize: p.normalize }, withWeights(p.models, p.weights)),
+        c.expected,
+      );
     });
   }
   test("equal bf16 models average to themselves, bit for bit", async () => {
     const model = [1.0078125 * 2 ** -5, -1.9921875 * 2 ** -30, 1.5 * 2 ** 101, -0, 1.3359375, 2 ** -130];
-    const got = await mergeOne("linear", null, [model, model, model], {}, [{ weight: 1 }, { weight: 1 }, { weight: 1 }], "42", "bfloat16");
+    const got = await mergeOne(
+      "linear",
+      null,
+      [model, model, model],
+      {},
+      [{ weight: 1 }, { weight: 1 }, { weight: 1 }],
+      "42",
+      "bfloat16",
+    );
     expect(got.map((x) => Object.is(x, -0))).toEqual(model.map((x) => Object.is(x, -0)));
     expect(got).toEqual(model);
   });
@@ -68,7 +88,10 @@ describe("averages", () => {
     test(title(c), async () => {
       const p = c.params as { models: string; weights: number[]; lam: number };
       const models = [...p.models].map((m) => plus(fixture.base, deltaOf(m)));
-      expectNear(await mergeOne("task_arithmetic", fixture.base, models, { lambda: p.lam }, withWeights(p.models, p.weights)), c.expected);
+      expectNear(
+        await mergeOne("task_arithmetic", fixture.base, models, { lambda: p.lam }, withWeights(p.models, p.weights)),
+        c.expected,
+      );
     });
   }
 });
@@ -78,18 +101,33 @@ describe("the trim", () => {
     test(title(c), async () => {
       const p = c.params as { delta: string; density: number; tie: string };
       const ties = p.tie === "include" ? "include" : "exact";
-      const got = await mergeOne("ties", zeros, [deltaOf(p.delta)], { density: p.density, ties, normalize: false }, [{ weight: 1 }]);
-      expect(got.map((x) => (x === 0 ? 0 : 1))).toEqual(c.expected.map((keep, i) => (keep && deltaOf(p.delta)[i] !== 0 ? 1 : 0)));
+      const got = await mergeOne("ties", zeros, [deltaOf(p.delta)], { density: p.density, ties, normalize: false }, [
+        { weight: 1 },
+      ]);
+      expect(got.map((x) => (x === 0 ? 0 : 1))).toEqual(
+        c.expected.map((keep, i) => (keep && deltaOf(p.delta)[i] !== 0 ? 1 : 0)),
+      );
     });
   }
 });
 
 describe("TIES", () => {
   // The paper's code is off by one and breaks ties by a global majority; neither is a choice of this version.
-  const ours = ofMethod("ties_delta", "ties_merged").filter((c) => c.params.mask !== "ties-paper-code" && c.params.tie !== "majority");
+  const ours = ofMethod("ties_delta", "ties_merged").filter(
+    (c) => c.params.mask !== "ties-paper-code" && c.params.tie !== "majority",
+  );
   for (const c of ours) {
     test(title(c), async () => {
-      const p = c.params as { models: string; density: number; mask: string; tie: string; combine: string; weights?: number[]; elect?: string; lam?: number };
+      const p = c.params as {
+        models: string;
+        density: number;
+        mask: string;
+        tie: string;
+        combine: string;
+        weights?: number[];
+        elect?: string;
+        lam?: number;
+      };
       const merged = c.method === "ties_merged";
       const base = merged ? fixture.base : zeros;
       const models = [...p.models].map((m) => plus(base, deltaOf(m)));
@@ -101,7 +139,10 @@ describe("TIES", () => {
         elect: p.elect === "count" ? "count" : "weighted",
         lambda: p.lam ?? 1,
       };
-      expectNear(await mergeOne("ties", base, models, recipe, withWeights(p.models, p.weights ?? [1, 1, 1])), c.expected);
+      expectNear(
+        await mergeOne("ties", base, models, recipe, withWeights(p.models, p.weights ?? [1, 1, 1])),
+        c.expected,
+      );
     });
   }
 });
@@ -111,23 +152,42 @@ describe("DARE", () => {
   const seed = "8958";
   test("the seed draws the fixture's masks", async () => {
     const ones = fixture.base.map(() => 1);
-    expect(await mergeOne("dare_linear", zeros, [ones], { drop_rate: 0.5, rescale: false }, [{ weight: 1 }], seed)).toEqual(fixture.keepA);
+    expect(
+      await mergeOne("dare_linear", zeros, [ones], { drop_rate: 0.5, rescale: false }, [{ weight: 1 }], seed),
+    ).toEqual(fixture.keepA);
   });
   for (const c of ofMethod("dare_merged", "dare_linear")) {
     test(title(c), async () => {
       const p = c.params as { models: string; p: number; weights?: number[] };
       const models = [...p.models].map((m) => plus(fixture.base, deltaOf(m)));
-      const got = await mergeOne("dare_linear", fixture.base, models, { drop_rate: p.p }, withWeights(p.models, p.weights ?? [1]), seed);
+      const got = await mergeOne(
+        "dare_linear",
+        fixture.base,
+        models,
+        { drop_rate: p.p },
+        withWeights(p.models, p.weights ?? [1]),
+        seed,
+      );
       expectNear(got, c.expected);
     });
   }
   test("no weights mean 1/N", async () => {
     const models = ["A", "B"].map((m) => plus(fixture.base, deltaOf(m)));
-    expectNear(await mergeOne("dare_linear", fixture.base, models, { drop_rate: 0.5 }, [], seed), [1.5, -2.5, 1, 0, 1.875, -1, 2.75, 0]);
+    expectNear(
+      await mergeOne("dare_linear", fixture.base, models, { drop_rate: 0.5 }, [], seed),
+      [1.5, -2.5, 1, 0, 1.875, -1, 2.75, 0],
+    );
   });
   for (const c of ofMethod("dare_ties_delta")) {
     test(title(c), async () => {
-      const p = c.params as { models: string; p: number; trim: number | null; tie: string; combine: string; weights: number[] };
+      const p = c.params as {
+        models: string;
+        p: number;
+        trim: number | null;
+        tie: string;
+        combine: string;
+        weights: number[];
+      };
       const recipe = {
         drop_rate: p.p,
         zero: p.tie === "pos" ? "positive" : "drop",
@@ -135,7 +195,10 @@ describe("DARE", () => {
         ...(p.trim === null ? {} : { trim: p.trim, trim_basis: "survivors", ties: "include" }),
       };
       const models = [...p.models].map((m) => deltaOf(m));
-      expectNear(await mergeOne("dare_ties", zeros, models, recipe, withWeights(p.models, p.weights ?? [1, 1]), seed), c.expected);
+      expectNear(
+        await mergeOne("dare_ties", zeros, models, recipe, withWeights(p.models, p.weights ?? [1, 1]), seed),
+        c.expected,
+      );
     });
   }
   for (const c of ofMethod("rescale")) {
@@ -154,7 +217,12 @@ describe("SLERP", () => {
   for (const c of ofMethod("slerp")) {
     test(title(c), async () => {
       const p = c.params as { v0: unknown; v1: unknown; t: number };
-      const vector = (v: unknown) => (v === "base+A" ? plus(fixture.base, fixture.dA) : v === "base+B" ? plus(fixture.base, fixture.dB) : (v as number[]));
+      const vector = (v: unknown) =>
+        v === "base+A"
+          ? plus(fixture.base, fixture.dA)
+          : v === "base+B"
+            ? plus(fixture.base, fixture.dB)
+            : (v as number[]);
       expectNear(await mergeOne("slerp", vector(p.v0), [vector(p.v1)], { t: p.t }, []), c.expected);
     });
   }

@@ -15,7 +15,9 @@ export const projectRoot = resolve(import.meta.dirname, "../..");
 
 const module = compileKernel();
 
-export function testHost(options: { events?: MergeEvent[]; signal?: AbortSignal; cwd?: string; env?: Record<string, string> } = {}): Host {
+export function testHost(
+  options: { events?: MergeEvent[]; signal?: AbortSignal; cwd?: string; env?: Record<string, string> } = {},
+): Host {
   return {
     cwd: options.cwd ?? projectRoot,
     env: options.env ?? {},
@@ -27,7 +29,10 @@ export function testHost(options: { events?: MergeEvent[]; signal?: AbortSignal;
     peakMemory: () => null,
     fs: localFiles,
     openStage: (out, stage) =>
-      openStage(out, { ...stage, lockInfo: { pid: process.pid, host: hostname(), started: "2026-01-01T00:00:00Z", isAlive: () => true } }),
+      openStage(out, {
+        ...stage,
+        lockInfo: { pid: process.pid, host: hostname(), started: "2026-01-01T00:00:00Z", isAlive: () => true },
+      }),
     assertUnchanged,
     hashFile: (path) => ({
       advance: () => {},
@@ -43,7 +48,13 @@ export function testHost(options: { events?: MergeEvent[]; signal?: AbortSignal;
 
 /** A request for a recipe given as text; relative models are looked up from the project's root. */
 export function requestFor(text: string, overrides: Partial<MergeRequest> = {}): MergeRequest {
-  return { ...defaultRequest, memoryBytes: 1 << 30, workers: 1, recipe: { text, file: "recipe.yml", folder: projectRoot }, ...overrides };
+  return {
+    ...defaultRequest,
+    memoryBytes: 1 << 30,
+    workers: 1,
+    recipe: { text, file: "recipe.yml", folder: projectRoot },
+    ...overrides,
+  };
 }
 
 /** A folder that is gone after `use`. */

@@ -65,7 +65,11 @@ export function safetensorsBytes(tensors: Record<string, NewTestTensor>): Uint8A
 }
 
 /** Writes `folder` with a model.safetensors and a config.json. Returns the folder. */
-export function writeModel(folder: string, tensors: Record<string, NewTestTensor>, config: Record<string, unknown> = { model_type: "llama" }): string {
+export function writeModel(
+  folder: string,
+  tensors: Record<string, NewTestTensor>,
+  config: Record<string, unknown> = { model_type: "llama" },
+): string {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, "model.safetensors"), safetensorsBytes(tensors));
   writeFileSync(join(folder, "config.json"), JSON.stringify(config));
