@@ -19,6 +19,7 @@ export class ProgressiveHash implements FileHash {
   private mark = 0;
   private done = 0;
   private running: Promise<void> | null = null;
+  private signal: AbortSignal | null = null;
 
   constructor(path: string) {
     this.source = new FileSource(path);
@@ -32,6 +33,7 @@ export class ProgressiveHash implements FileHash {
 
   async finish(signal: AbortSignal): Promise<string> {
     try {
+      this.signal = signal;
       this.mark = this.source.byteLength;
       while (this.done < this.mark) {
         signal.throwIfAborted();
@@ -66,6 +68,7 @@ export class ProgressiveHash implements FileHash {
       this.done += piece.length;
       if (performance.now() - turn < turnMs) continue;
       await nextTurn();
+      this.signal?.throwIfAborted();
       turn = performance.now();
     }
   }
