@@ -1,0 +1,36 @@
+/**
+ * Braid as a library. `prepare` plans, `merge` merges; both take a `Host`, which says where files, threads and clocks are
+ * (src/cli/host.ts builds the one of the command line).
+ *
+ * @module
+ */
+
+export type { FileIdentity, FileSystem, Folder } from "./bytes/source.ts";
+export {
+  BraidError,
+  type Diagnostic,
+  type ErrorKind,
+  errorKinds,
+  exitCodes,
+  formatDiagnostic,
+  isBraidError,
+} from "./errors.ts";
+export type { Executor, Job } from "./exec/executor.ts";
+export { createInlineExecutor } from "./exec/inline.ts";
+export {
+  defaultRequest,
+  type FileHash,
+  type Host,
+  type MergeEvent,
+  type MergeRequest,
+  type MergeSummary,
+} from "./host.ts";
+export { compileKernel, createKernel, kernelSha256 } from "./kernel/kernel.ts";
+export { maskKey, maskRescale, maskThreshold } from "./kernel/mask.ts";
+export { merge, type Prepared, prepare } from "./merge.ts";
+export { catalogue, methods } from "./methods/index.ts";
+export type { Plan, PlanTensor } from "./plan/plan.ts";
+export { recipeJsonSchema } from "./recipe/schema.ts";
+export { type Checkpoint, openCheckpoint } from "./tensor/checkpoint.ts";
+export { encodeHeader } from "./tensor/encode.ts";
+export { type Header, parseHeader } from "./tensor/header.ts";
