@@ -8,6 +8,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { benchShapes, makeCheckpoints } from "./checkpoints.ts";
 import { copyFloor, machine, median, mergeOnce, runtimesOf, warm } from "./measure.ts";
+import { benchRecipe } from "./recipes.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const { values: options } = parseArgs({
@@ -27,34 +28,6 @@ if (!shape) throw new Error(`--shape must be one of ${Object.keys(benchShapes).j
 const runs = Number(options.runs);
 const data = join(root, "bench/data");
 const folders = makeCheckpoints(data, shape, console.error);
-const fileOf = (folder: string) => join(folder, "model.safetensors");
-
-/** The recipe of a method over the bench's models; slerp takes two. */
-function recipeOf(method: string): { path: string; inputs: string[] } {
-  const [base, ...models] = folders as [string, ...string[]];
-  const used = method === "slerp" ? models.slice(0, 1) : models;
-  const parameters =
-    method === "slerp"
-      ? { t: 0.4 }
-      : method.startsWith("dare")
-        ? { drop_rate: 0.9 }
-        : method === "ties"
-          ? { density: 0.2 }
-          : {};
-  const recipe = {
-    merge_method: method,
-    ...(method === "linear" ? {} : { base_model: base }),
-    models: (method === "linear" ? [base, ...models] : used).map((model) => ({
-      model,
-      ...(method === "slerp" ? {} : { parameters: { weight: 1 / 3 } }),
-    })),
-    parameters,
-    dtype: "bfloat16",
-  };
-  const path = join(data, `${shape.name}-${method}.yml`);
-  writeFileSync(path, JSON.stringify(recipe));
-  return { path, inputs: [base, ...used].map(fileOf) };
-}
 
 interface Row {
   readonly method: string;
@@ -72,7 +45,7 @@ interface Row {
 const rows: Row[] = [];
 const floors = new Map<string, number[]>();
 for (const method of options.methods.split(",")) {
-  const { path, inputs } = recipeOf(method);
+  const { path, inputs } = benchRecipe(data, shape.name, folders, method);
   await warm(inputs);
   const floor: number[] = [];
   floors.set(method, floor);
