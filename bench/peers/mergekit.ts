@@ -41,8 +41,16 @@ for (const method of options.methods.split(",")) {
     const out = join(data, "mergekit-out");
     rmSync(out, { recursive: true, force: true });
     mergekit.push(
-      (await runCommand(join(options.python, "mergekit-yaml"), [path, out, "--lazy-unpickle", "--random-seed", "42"]))
-        .seconds,
+      (
+        await runCommand(join(options.python, "mergekit-yaml"), [
+          path,
+          out,
+          "--lazy-unpickle",
+          "--no-copy-tokenizer",
+          "--random-seed",
+          "42",
+        ])
+      ).seconds,
     );
     rmSync(out, { recursive: true, force: true });
   }
