@@ -91,6 +91,7 @@ export {
 
 // Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 8 models.
 // inputs and masks are arrays of u32 pointers, scales, weights and above arrays of one number a model; x is an input.
+// They return 0, or 1 when an input (masked or not) or the output holds NaN or an infinity: then the output is worth nothing.
 export {
   /** (out, inputs, scales, models, lambda, count): out ← lambda · Σ c·x. */
   merge_linear_bf16,

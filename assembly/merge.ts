@@ -1,9 +1,18 @@
 // Whole programs in one pass over bf16, for the common cases: inputs are read and the output is written once, and nothing
-// in between leaves the registers. Every operation is the one that the separate kernels do, in their order, so the bits
-// are the same.
+// in between leaves the registers. Every operation is one that the separate kernels do, or has the same result for finite
+// numbers, so that the bits are the same.
+//
+// Each returns 0, or 1 when an input or the output holds NaN or an infinity: then the output is worth nothing, and the
+// separate kernels have to do the tile. So nothing here has to carry a NaN correctly; it only must not get lost:
+//
+// - Inputs are looked at before masks select from them.
+// - A delta or a vote of finite inputs can overflow or become NaN. Sums keep that. An election adds pmax(vote, 0), which
+//   is NaN for NaN; where the sum of the votes is infinite or NaN, one of the signs has an infinite total, and that sign is
+//   elected. (Trimming may drop an infinite delta, and so do the separate kernels.)
+// - Rounding turns no infinity and no NaN that an operation made (7fc00000 or ffc00000) into a finite bf16.
 
-import { narrowBf16, widenBf16High, widenBf16Low } from "./lanes";
-import { agrees, divisorOf, electedOf, flipOf, settle, tieOf } from "./ties";
+import { evens, isBeyond, larger, odds, pack, underHalf, unitUpper, upperHalves } from "./pairs";
+import { electedFew, electedMany, No, Yes } from "./vote";
 
 /** More models than this take the separate kernels. */
 const maxModels: usize = 8;
@@ -15,10 +24,11 @@ const tailBase: usize = memory.data(32, 16);
 const tailOut: usize = memory.data(32, 16);
 const tailInputPointers: usize = memory.data(8 * 4, 4);
 const tailMaskPointers: usize = memory.data(8 * 4, 4);
-/** Votes of eight elements of every model, as f32. */
-const votes: usize = memory.data(8 * 32, 16);
 
 function gatherTail(base: usize, inputs: usize, masks: usize, models: usize, first: usize, rest: usize): void {
+  // The padding is looked at with the rest and has to be finite: zeros.
+  memory.fill(tailBase, 0, 32);
+  memory.fill(tailInputs, 0, models << 5);
   if (base) memory.copy(tailBase, base + (first << 1), rest << 1);
   for (let m: usize = 0; m < models; m++) {
     const row = tailInputs + (m << 5);
@@ -32,14 +42,14 @@ function gatherTail(base: usize, inputs: usize, masks: usize, models: usize, fir
   }
 }
 
-function storeBf16(out: usize, a: v128, b: v128): void {
-  v128.store(out, i16x8.narrow_i32x4_u(narrowBf16(a), narrowBf16(b)));
-}
-
 // ---- Sums. They start at −0, the neutral element of addition: −0 + x is x, for both zeros too.
 
-function linear(out: usize, inputs: usize, scales: usize, models: usize, lambda: f32, count: usize): void {
+function linear(out: usize, inputs: usize, scales: usize, models: usize, lambda: f32, count: usize): i32 {
   const factor = f32x4.splat(lambda);
+  const unit = unitUpper();
+  const upper = upperHalves();
+  const half = underHalf();
+  let top = i64x2.splat(0);
   for (let i: usize = 0; i < count; i += 16) {
     const at = i << 1;
     let s0 = f32x4.splat(-0.0);
@@ -50,15 +60,21 @@ function linear(out: usize, inputs: usize, scales: usize, models: usize, lambda:
       const x = <usize>load<u32>(inputs + m) + at;
       const c = v128.load32_splat(scales + m);
       const v = v128.load(x);
-      s0 = f32x4.add(s0, f32x4.mul(c, widenBf16Low(v)));
-      s1 = f32x4.add(s1, f32x4.mul(c, widenBf16High(v)));
+      top = larger(top, v);
+      s0 = f32x4.add(s0, f32x4.mul(c, evens(v, unit)));
+      s1 = f32x4.add(s1, f32x4.mul(c, odds(v, upper)));
       const w = v128.load(x, 16);
-      s2 = f32x4.add(s2, f32x4.mul(c, widenBf16Low(w)));
-      s3 = f32x4.add(s3, f32x4.mul(c, widenBf16High(w)));
+      top = larger(top, w);
+      s2 = f32x4.add(s2, f32x4.mul(c, evens(w, unit)));
+      s3 = f32x4.add(s3, f32x4.mul(c, odds(w, upper)));
     }
-    storeBf16(out + at, f32x4.mul(factor, s0), f32x4.mul(factor, s1));
-    storeBf16(out + at + 16, f32x4.mul(factor, s2), f32x4.mul(factor, s3));
+    const first = pack(f32x4.mul(factor, s0), f32x4.mul(factor, s1), unit, upper, half);
+    const second = pack(f32x4.mul(factor, s2), f32x4.mul(factor, s3), unit, upper, half);
+    top = larger(larger(top, first), second);
+    v128.store(out + at, first);
+    v128.store(out + at, second, 16);
   }
+  return isBeyond(top);
 }
 
 export function merge_linear_bf16(
@@ -68,14 +84,15 @@ export function merge_linear_bf16(
   models: usize,
   lambda: f32,
   count: usize,
-): void {
+): i32 {
   if (models > maxModels) unreachable();
   const whole = count & ~15;
-  linear(out, inputs, scales, models, lambda, whole);
-  if (whole == count) return;
+  let beyond = linear(out, inputs, scales, models, lambda, whole);
+  if (whole == count) return beyond;
   gatherTail(0, inputs, 0, models, whole, count - whole);
-  linear(tailOut, tailInputPointers, scales, models, lambda, 16);
+  beyond |= linear(tailOut, tailInputPointers, scales, models, lambda, 16);
   memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  return beyond;
 }
 
 function sum(
@@ -87,48 +104,57 @@ function sum(
   models: usize,
   lambda: f32,
   count: usize,
-): void {
+): i32 {
   const factor = f32x4.splat(lambda);
+  const unit = unitUpper();
+  const upper = upperHalves();
+  const half = underHalf();
+  let top = i64x2.splat(0);
   for (let i: usize = 0; i < count; i += 16) {
     const at = i << 1;
     const low = v128.load(base + at);
     const high = v128.load(base + at, 16);
-    const b0 = widenBf16Low(low);
-    const b1 = widenBf16High(low);
-    const b2 = widenBf16Low(high);
-    const b3 = widenBf16High(high);
+    top = larger(larger(top, low), high);
     let s0 = f32x4.splat(-0.0);
     let s1 = s0;
     let s2 = s0;
     let s3 = s0;
     for (let m: usize = 0; m < models << 2; m += 4) {
       const x = <usize>load<u32>(inputs + m) + at;
-      const v = v128.load(x);
-      const w = v128.load(x, 16);
-      let d0 = f32x4.sub(widenBf16Low(v), b0);
-      let d1 = f32x4.sub(widenBf16High(v), b1);
-      let d2 = f32x4.sub(widenBf16Low(w), b2);
-      let d3 = f32x4.sub(widenBf16High(w), b3);
+      let v = v128.load(x);
+      let w = v128.load(x, 16);
+      top = larger(larger(top, v), w);
       const mask = masks ? <usize>load<u32>(masks + m) : 0;
       if (mask) {
-        // Bytes to lanes by sign extension, as in `select`.
-        const bytes = v128.load(mask + i);
-        const first = i16x8.extend_low_i8x16_s(bytes);
-        d0 = v128.and(d0, i32x4.extend_low_i16x8_s(first));
-        d1 = v128.and(d1, i32x4.extend_high_i16x8_s(first));
-        const second = i16x8.extend_high_i8x16_s(bytes);
-        d2 = v128.and(d2, i32x4.extend_low_i16x8_s(second));
-        d3 = v128.and(d3, i32x4.extend_high_i16x8_s(second));
+        // What is dropped takes the value of the base: its delta is then +0, as if it were selected.
+        v = v128.bitselect(v, low, v128.load8x8_s(mask + i));
+        w = v128.bitselect(w, high, v128.load8x8_s(mask + i, 8));
       }
       const c = v128.load32_splat(scales + m);
-      s0 = f32x4.add(s0, f32x4.mul(c, d0));
-      s1 = f32x4.add(s1, f32x4.mul(c, d1));
-      s2 = f32x4.add(s2, f32x4.mul(c, d2));
-      s3 = f32x4.add(s3, f32x4.mul(c, d3));
+      s0 = f32x4.add(s0, f32x4.mul(c, f32x4.sub(evens(v, unit), evens(low, unit))));
+      s1 = f32x4.add(s1, f32x4.mul(c, f32x4.sub(odds(v, upper), odds(low, upper))));
+      s2 = f32x4.add(s2, f32x4.mul(c, f32x4.sub(evens(w, unit), evens(high, unit))));
+      s3 = f32x4.add(s3, f32x4.mul(c, f32x4.sub(odds(w, upper), odds(high, upper))));
     }
-    storeBf16(out + at, f32x4.add(b0, f32x4.mul(factor, s0)), f32x4.add(b1, f32x4.mul(factor, s1)));
-    storeBf16(out + at + 16, f32x4.add(b2, f32x4.mul(factor, s2)), f32x4.add(b3, f32x4.mul(factor, s3)));
+    const first = pack(
+      f32x4.add(evens(low, unit), f32x4.mul(factor, s0)),
+      f32x4.add(odds(low, upper), f32x4.mul(factor, s1)),
+      unit,
+      upper,
+      half,
+    );
+    const second = pack(
+      f32x4.add(evens(high, unit), f32x4.mul(factor, s2)),
+      f32x4.add(odds(high, upper), f32x4.mul(factor, s3)),
+      unit,
+      upper,
+      half,
+    );
+    top = larger(larger(top, first), second);
+    v128.store(out + at, first);
+    v128.store(out + at, second, 16);
   }
+  return isBeyond(top);
 }
 
 export function merge_dare_bf16(
@@ -140,14 +166,15 @@ export function merge_dare_bf16(
   models: usize,
   lambda: f32,
   count: usize,
-): void {
+): i32 {
   if (models > maxModels) unreachable();
   const whole = count & ~15;
-  sum(out, base, inputs, scales, masks, models, lambda, whole);
-  if (whole == count) return;
+  let beyond = sum(out, base, inputs, scales, masks, models, lambda, whole);
+  if (whole == count) return beyond;
   gatherTail(base, inputs, masks, models, whole, count - whole);
-  sum(tailOut, tailBase, tailInputPointers, scales, masks ? tailMaskPointers : 0, models, lambda, 16);
+  beyond |= sum(tailOut, tailBase, tailInputPointers, scales, masks ? tailMaskPointers : 0, models, lambda, 16);
   memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  return beyond;
 }
 
 export function merge_delta_bf16(
@@ -158,36 +185,25 @@ export function merge_delta_bf16(
   models: usize,
   lambda: f32,
   count: usize,
-): void {
-  merge_dare_bf16(out, base, inputs, scales, 0, models, lambda, count);
+): i32 {
+  return merge_dare_bf16(out, base, inputs, scales, 0, models, lambda, count);
 }
 
-// ---- Elections, eight elements at a time: every model casts its vote, then those that agree are summed.
+// ---- Elections.
 
-/** The lanes of a mask, four elements from `mask` on. */
-function maskLanes(mask: usize): v128 {
-  return i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(mask)));
+/** Whether the first `models` numbers are all 1. */
+function areOnes(numbers: usize, models: usize): bool {
+  for (let m: usize = 0; m < models; m++) if (load<f32>(numbers + (m << 2)) != 1) return false;
+  return true;
 }
 
-/** "At least the key" as a signed compare with one less: keys have 31 bits, and a limit beyond them keeps nothing. */
-function floorOf(above: usize): i32 {
-  return <i32>(min<u32>(load<u32>(above), 0x80000000) - 1);
+/** Whether any of the first `models` words is not 0. */
+function anyWord(words: usize, models: usize): bool {
+  for (let m: usize = 0; m < models; m++) if (load<u32>(words + (m << 2)) != 0) return true;
+  return false;
 }
 
-function trimmed(v: v128, floor: i32): v128 {
-  return v128.and(v, i32x4.gt_s(v128.and(v, i32x4.splat(0x7fffffff)), i32x4.splat(floor)));
-}
-
-/** The vote of one model on elements i … i+3; a `mask` of 0 and a `floor` of −1 keep all. */
-function voteOf(x: usize, i: usize, base: v128, mask: usize, floor: i32, c: v128): v128 {
-  let v = f32x4.sub(i32x4.shl(v128.load16x4_u(x + (i << 1)), 16), base);
-  if (mask) v = v128.and(v, maskLanes(mask + i));
-  if (floor >= 0) v = trimmed(v, floor);
-  return f32x4.mul(c, v);
-}
-
-/** Two to four models: their votes stay in registers. */
-function electedFew(
+function fewOf<Third, Fourth, Masked>(
   out: usize,
   base: usize,
   inputs: usize,
@@ -196,145 +212,22 @@ function electedFew(
   above: usize,
   models: usize,
   lambda: f32,
-  tie: v128,
+  zero: i32,
   divide: i32,
   weights: usize,
   count: usize,
-): void {
-  const zero = f32x4.splat(0);
-  const factor = f32x4.splat(lambda);
-  const more = models > 2;
-  const most = models > 3;
-  const xA = <usize>load<u32>(inputs);
-  const xB = <usize>load<u32>(inputs, 4);
-  const xC = more ? <usize>load<u32>(inputs, 8) : 0;
-  const xD = most ? <usize>load<u32>(inputs, 12) : 0;
-  const cA = v128.load32_splat(scales);
-  const cB = v128.load32_splat(scales, 4);
-  const cC = more ? v128.load32_splat(scales, 8) : zero;
-  const cD = most ? v128.load32_splat(scales, 12) : zero;
-  const maskA = <usize>load<u32>(masks);
-  const maskB = <usize>load<u32>(masks, 4);
-  const maskC = more ? <usize>load<u32>(masks, 8) : 0;
-  const maskD = most ? <usize>load<u32>(masks, 12) : 0;
-  const floorA = floorOf(above);
-  const floorB = floorOf(above + 4);
-  const floorC = more ? floorOf(above + 8) : 0;
-  const floorD = most ? floorOf(above + 12) : 0;
-  for (let i: usize = 0; i < count; i += 4) {
-    const at = i << 1;
-    const b = i32x4.shl(v128.load16x4_u(base + at), 16);
-    const a0 = voteOf(xA, i, b, maskA, floorA, cA);
-    const a1 = voteOf(xB, i, b, maskB, floorB, cB);
-    let a2 = zero;
-    let a3 = zero;
-    let sum = f32x4.add(f32x4.add(zero, a0), a1);
-    if (more) {
-      a2 = voteOf(xC, i, b, maskC, floorC, cC);
-      sum = f32x4.add(sum, a2);
-    }
-    if (most) {
-      a3 = voteOf(xD, i, b, maskD, floorD, cD);
-      sum = f32x4.add(sum, a3);
-    }
-    sum = electedOf(sum, tie);
-    const flip = flipOf(sum);
-    const agrees0 = agrees(a0, flip);
-    const agrees1 = agrees(a1, flip);
-    const agrees2 = agrees(a2, flip);
-    const agrees3 = agrees(a3, flip);
-    let total = f32x4.add(v128.and(a0, agrees0), v128.and(a1, agrees1));
-    if (more) total = f32x4.add(total, v128.and(a2, agrees2));
-    if (most) total = f32x4.add(total, v128.and(a3, agrees3));
-    if (divide) {
-      let weight = f32x4.add(zero, v128.and(v128.load32_splat(weights), agrees0));
-      weight = f32x4.add(weight, v128.and(v128.load32_splat(weights, 4), agrees1));
-      if (more) weight = f32x4.add(weight, v128.and(v128.load32_splat(weights, 8), agrees2));
-      if (most) weight = f32x4.add(weight, v128.and(v128.load32_splat(weights, 12), agrees3));
-      total = f32x4.div(total, divisorOf(weight));
-    }
-    const result = narrowBf16(f32x4.add(b, f32x4.mul(factor, settle(total, sum))));
-    v128.store64_lane(out + at, i16x8.narrow_i32x4_u(result, result), 0);
+): i32 {
+  const unit = areOnes(scales, models) && (!divide || areOnes(weights, models));
+  if (unit && divide) {
+    return electedFew<Third, Fourth, Masked, Yes, Yes>(out, base, inputs, scales, masks, above, lambda, zero, weights, count);
   }
-}
-
-/** Any number of models up to eight; their votes are kept in memory. */
-function electedMany(
-  out: usize,
-  base: usize,
-  inputs: usize,
-  scales: usize,
-  masks: usize,
-  above: usize,
-  models: usize,
-  lambda: f32,
-  tie: v128,
-  divide: i32,
-  weights: usize,
-  count: usize,
-): void {
-  const zero = f32x4.splat(0);
-  const end = models << 2;
-  for (let i: usize = 0; i < count; i += 8) {
-    const at = i << 1;
-    const b = v128.load(base + at);
-    const b0 = widenBf16Low(b);
-    const b1 = widenBf16High(b);
-    let sum0 = zero;
-    let sum1 = zero;
-    for (let m: usize = 0; m < end; m += 4) {
-      const v = v128.load(<usize>load<u32>(inputs + m) + at);
-      let d0 = f32x4.sub(widenBf16Low(v), b0);
-      let d1 = f32x4.sub(widenBf16High(v), b1);
-      const mask = <usize>load<u32>(masks + m);
-      if (mask) {
-        const halves = v128.load8x8_s(mask + i);
-        d0 = v128.and(d0, i32x4.extend_low_i16x8_s(halves));
-        d1 = v128.and(d1, i32x4.extend_high_i16x8_s(halves));
-      }
-      const floor = floorOf(above + m);
-      if (floor >= 0) {
-        d0 = trimmed(d0, floor);
-        d1 = trimmed(d1, floor);
-      }
-      const c = v128.load32_splat(scales + m);
-      const v0 = f32x4.mul(c, d0);
-      const v1 = f32x4.mul(c, d1);
-      v128.store(votes + (m << 3), v0);
-      v128.store(votes + (m << 3), v1, 16);
-      sum0 = f32x4.add(sum0, v0);
-      sum1 = f32x4.add(sum1, v1);
-    }
-    sum0 = electedOf(sum0, tie);
-    sum1 = electedOf(sum1, tie);
-    const flip0 = flipOf(sum0);
-    const flip1 = flipOf(sum1);
-    let total0 = zero;
-    let total1 = zero;
-    for (let m: usize = 0; m < end; m += 4) {
-      const v0 = v128.load(votes + (m << 3));
-      const v1 = v128.load(votes + (m << 3), 16);
-      total0 = f32x4.add(total0, v128.and(v0, agrees(v0, flip0)));
-      total1 = f32x4.add(total1, v128.and(v1, agrees(v1, flip1)));
-    }
-    if (divide) {
-      let weight0 = zero;
-      let weight1 = zero;
-      for (let m: usize = 0; m < end; m += 4) {
-        const w = v128.load32_splat(weights + m);
-        weight0 = f32x4.add(weight0, v128.and(w, agrees(v128.load(votes + (m << 3)), flip0)));
-        weight1 = f32x4.add(weight1, v128.and(w, agrees(v128.load(votes + (m << 3), 16), flip1)));
-      }
-      total0 = f32x4.div(total0, divisorOf(weight0));
-      total1 = f32x4.div(total1, divisorOf(weight1));
-    }
-    const factor = f32x4.splat(lambda);
-    storeBf16(
-      out + at,
-      f32x4.add(b0, f32x4.mul(factor, settle(total0, sum0))),
-      f32x4.add(b1, f32x4.mul(factor, settle(total1, sum1))),
-    );
+  if (unit) {
+    return electedFew<Third, Fourth, Masked, No, Yes>(out, base, inputs, scales, masks, above, lambda, zero, weights, count);
   }
+  if (divide) {
+    return electedFew<Third, Fourth, Masked, Yes, No>(out, base, inputs, scales, masks, above, lambda, zero, weights, count);
+  }
+  return electedFew<Third, Fourth, Masked, No, No>(out, base, inputs, scales, masks, above, lambda, zero, weights, count);
 }
 
 function elected(
@@ -346,16 +239,24 @@ function elected(
   above: usize,
   models: usize,
   lambda: f32,
-  tie: v128,
+  zero: i32,
   divide: i32,
   weights: usize,
   count: usize,
-): void {
-  if (models >= 2 && models <= 4) {
-    electedFew(out, base, inputs, scales, masks, above, models, lambda, tie, divide, weights, count);
-  } else {
-    electedMany(out, base, inputs, scales, masks, above, models, lambda, tie, divide, weights, count);
+): i32 {
+  const masked = anyWord(masks, models);
+  // Rarities: one model, more than four, ties that elect −, a trim of what a mask has left.
+  if (models < 2 || models > 4 || zero == 2 || (masked && anyWord(above, models))) {
+    return electedMany(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count);
   }
+  if (masked) {
+    if (models == 2) return fewOf<No, No, Yes>(out, base, inputs, scales, masks, above, 2, lambda, zero, divide, weights, count);
+    if (models == 3) return fewOf<Yes, No, Yes>(out, base, inputs, scales, masks, above, 3, lambda, zero, divide, weights, count);
+    return fewOf<Yes, Yes, Yes>(out, base, inputs, scales, masks, above, 4, lambda, zero, divide, weights, count);
+  }
+  if (models == 2) return fewOf<No, No, No>(out, base, inputs, scales, masks, above, 2, lambda, zero, divide, weights, count);
+  if (models == 3) return fewOf<Yes, No, No>(out, base, inputs, scales, masks, above, 3, lambda, zero, divide, weights, count);
+  return fewOf<Yes, Yes, No>(out, base, inputs, scales, masks, above, 4, lambda, zero, divide, weights, count);
 }
 
 export function merge_elect_bf16(
@@ -371,14 +272,14 @@ export function merge_elect_bf16(
   divide: i32,
   weights: usize,
   count: usize,
-): void {
+): i32 {
   if (models > maxModels) unreachable();
-  const tie = tieOf(zero);
   const whole = count & ~15;
-  elected(out, base, inputs, scales, masks, above, models, lambda, tie, divide, weights, whole);
-  if (whole == count) return;
+  let beyond = elected(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, whole);
+  if (whole == count) return beyond;
   gatherTail(base, inputs, masks, models, whole, count - whole);
   const pointers = tailMaskPointers;
-  elected(tailOut, tailBase, tailInputPointers, scales, pointers, above, models, lambda, tie, divide, weights, 16);
+  beyond |= elected(tailOut, tailBase, tailInputPointers, scales, pointers, above, models, lambda, zero, divide, weights, 16);
   memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  return beyond;
 }

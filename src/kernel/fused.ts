@@ -1,5 +1,5 @@
 // Programs that a single kernel carries out tile by tile, bf16 in and out, to the same bits as the steps of tile.ts
-// (test/kernel/fused.test.ts). What no fused kernel covers stays there.
+// (test/kernel/fused.test.ts). What no fused kernel covers stays there, and so do tiles with non-finite values.
 
 import type { Kernel } from "./kernel.ts";
 import { Scratch } from "./operand.ts";
@@ -9,13 +9,21 @@ import { tileElements } from "./program.ts";
 /** Models that the fused kernels take. */
 const maxModels = 8;
 
-/** A merger of whole tiles, or null when the program needs the separate kernels. `kept` is added to where a mask is drawn. */
-export function fuse(kernel: Kernel, program: MergeProgram, region: { start: number; end: number }, kept: number[]): FusedMerger | null {
+/** A merger of whole tiles, or null when the program needs the separate kernels. It adds to `kept`, per term. */
+export function fuse(
+  kernel: Kernel,
+  program: MergeProgram,
+  region: { start: number; end: number },
+  kept: number[],
+): FusedMerger | null {
   const { terms, combine } = program;
   if (program.out !== "BF16" || program.inputs.some((d) => d !== "BF16")) return null;
   if (terms.length === 0 || terms.length > maxModels) return null;
-  if (program.base === null && (combine.op === "elect" || terms.some((t) => t.keep.random || t.keep.magnitude))) return null;
+  if (program.base === null && (combine.op === "elect" || terms.some((t) => t.keep.random || t.keep.magnitude)))
+    return null;
   if (combine.op === "elect" ? combine.by !== "weighted" : terms.some((t) => t.keep.magnitude)) return null;
+  // The kernels look for non-finite values in what they use, but those of an input that no term uses have to be counted too.
+  if (program.inputs.some((_, i) => i !== program.base && terms.every((t) => t.input !== i))) return null;
   // The kernels keep every key that equals the threshold; filling up by index is for the separate ones.
   if (terms.some((t) => t.keep.magnitude && t.keep.magnitude.equalBefore !== Number.MAX_SAFE_INTEGER)) return null;
   return new FusedMerger(kernel, program, region, kept);
@@ -25,6 +33,8 @@ export class FusedMerger {
   private readonly kernel: Kernel;
   private readonly program: MergeProgram;
   private readonly kept: number[];
+  /** What the masks of one tile keep. */
+  private readonly keptHere: number[];
   private readonly pointers: Uint32Array;
   private readonly masks: readonly number[];
   private readonly scales: number;
@@ -37,6 +47,7 @@ export class FusedMerger {
     this.kernel = kernel;
     this.program = program;
     this.kept = kept;
+    this.keptHere = program.terms.map(() => 0);
     const scratch = new Scratch(region);
     const n = program.terms.length;
     const { buffer } = kernel.memory;
@@ -57,11 +68,13 @@ export class FusedMerger {
     });
   }
 
-  /** Merges `count` elements from element `first` of the tensor on, a multiple of 4,096. */
-  tile(inputs: readonly number[], out: number, first: number, count: number): void {
-    const { program, scales } = this;
+  /**
+   * Merges `count` elements from element `first` of the tensor on, a multiple of 4,096. False when an input or the output
+   * holds a non-finite value: then `out` is worth nothing, nothing is counted as kept, and the separate steps do the tile.
+   */
+  tile(inputs: readonly number[], out: number, first: number, count: number): boolean {
+    const { program } = this;
     const e = this.kernel.exports;
-    const lambda = program.lambda as number;
     const n = program.terms.length;
     const block = first / 16;
     const high = Math.floor(block / 2 ** 32);
@@ -70,16 +83,48 @@ export class FusedMerger {
       this.pointers[i] = inputs[term.input]!;
       const random = term.keep.random;
       const mask = this.masks[i]!;
-      if (!random || mask === 0) this.kept[i]! += count;
-      else this.kept[i]! += e.keep_mask(mask, random.key[0], random.key[1], block - high * 2 ** 32, high, random.threshold, count);
+      this.keptHere[i] = count;
+      if (!random || mask === 0) continue;
+      this.keptHere[i] = e.keep_mask(
+        mask,
+        random.key[0],
+        random.key[1],
+        block - high * 2 ** 32,
+        high,
+        random.threshold,
+        count,
+      );
     }
+    if (this.merge(inputs, out, count) !== 0) return false;
+    for (let i = 0; i < n; i++) this.kept[i]! += this.keptHere[i]!;
+    return true;
+  }
+
+  private merge(inputs: readonly number[], out: number, count: number): number {
+    const { program, scales } = this;
+    const e = this.kernel.exports;
+    const lambda = program.lambda as number;
+    const n = program.terms.length;
     const at = this.pointers.byteOffset;
     if (program.base === null) return e.merge_linear_bf16(out, at, scales, n, lambda, count);
     const base = inputs[program.base]!;
     const { combine } = program;
     if (combine.op === "elect") {
       const zero = { drop: 0, positive: 1, negative: 2 }[combine.zero];
-      return e.merge_elect_bf16(out, base, at, scales, this.maskPointers, this.above, n, lambda, zero, combine.divide ? 1 : 0, this.weights, count);
+      return e.merge_elect_bf16(
+        out,
+        base,
+        at,
+        scales,
+        this.maskPointers,
+        this.above,
+        n,
+        lambda,
+        zero,
+        combine.divide ? 1 : 0,
+        this.weights,
+        count,
+      );
     }
     if (this.anyMask) return e.merge_dare_bf16(out, base, at, scales, this.maskPointers, n, lambda, count);
     return e.merge_delta_bf16(out, base, at, scales, n, lambda, count);

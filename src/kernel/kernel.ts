@@ -82,6 +82,8 @@ export interface KernelExports {
   nth_equal(x: Pointer, key: number, n: number, count: number): number;
   same_bytes(a: Pointer, b: Pointer, byteCount: number): number;
 
+  // 0, or 1 when an input or the output holds NaN or an infinity: the output is then to be thrown away.
+
   merge_linear_bf16(
     out: Pointer,
     inputs: Pointer,
@@ -89,7 +91,7 @@ export interface KernelExports {
     models: number,
     lambda: number,
     count: number,
-  ): void;
+  ): number;
   merge_delta_bf16(
     out: Pointer,
     base: Pointer,
@@ -98,7 +100,7 @@ export interface KernelExports {
     models: number,
     lambda: number,
     count: number,
-  ): void;
+  ): number;
   merge_dare_bf16(
     out: Pointer,
     base: Pointer,
@@ -109,7 +111,7 @@ export interface KernelExports {
     models: number,
     lambda: number,
     count: number,
-  ): void;
+  ): number;
   merge_elect_bf16(
     out: Pointer,
     base: Pointer,
@@ -125,7 +127,7 @@ export interface KernelExports {
     divide: number,
     weights: Pointer,
     count: number,
-  ): void;
+  ): number;
 }
 
 /** The fused kernels take up to this many models. */

@@ -93,8 +93,6 @@ export class Runner {
     const plan = this.layout(widths, outWidth);
     const merger = new TileMerger(this.kernel, program, task.policy, plan.scratch);
     const fused = fuse(this.kernel, program, plan.spare, merger.kept);
-    // Replacing elements by the base's is the separate kernels' business.
-    const unfusable = task.policy.nonFinite === "base";
     const encodeScan = kernelsFor(this.kernel, program.out);
     const nonFinite = new NonFiniteTally(widths.length);
     const scans = program.inputs.map((d) => kernelsFor(this.kernel, d));
@@ -109,10 +107,10 @@ export class Runner {
         const n = Math.min(tileElements, count - t);
         const first = task.first + done + t;
         const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
-        const flagged = scanTile(scans, pointers, first, n, nonFinite);
         const out = plan.output + t * outWidth;
-        if (fused && !(flagged && unfusable)) fused.tile(pointers, out, first, n);
-        else merger.tile(pointers, out, first, n, flagged);
+        if (fused?.tile(pointers, out, first, n)) continue;
+        const flagged = scanTile(scans, pointers, first, n, nonFinite);
+        merger.tile(pointers, out, first, n, flagged);
         if (encodeScan.nonfinite(out, n) > 0) merger.overflow(pointers, out, first, n);
       }
       clock.lap("compute");

@@ -2,25 +2,32 @@ import { describe, expect, test } from "bun:test";
 import * as reference from "../../src/kernel/reference.ts";
 import { bytes, damage, halves, integerDifference, lengths, put, random, reset, room, run, sample } from "./harness.ts";
 
-/** bf16 models near a common base, with equal and opposite deltas among them, and (unless `finite`) some specials. */
-function models(
-  count: number,
-  number: number,
-  seed: number,
-  finite: boolean,
-): { base: Uint16Array; inputs: Uint16Array[] } {
+/** near: finite, the models near their base. huge: finite, near the largest number. specials: NaN and infinities among them. */
+type Kind = "near" | "huge" | "specials";
+
+/** bf16 models near a common base, with equal and opposite deltas among them. */
+function models(count: number, number: number, seed: number, kind: Kind): { base: Uint16Array; inputs: Uint16Array[] } {
   const draw = random(seed);
-  const base = reference.encode_bf16(sample(count, seed + 1, finite));
+  const specials = kind === "specials";
+  const base = reference.encode_bf16(sample(count, seed + 1, !specials));
+  // Exponents of 2^126 and 2^127, either sign, in some places; elsewhere the numbers are small.
+  const huge = () => (draw() & 0x8000) | (0x7e80 + (draw() & 0xff));
+  const spots = base.map(() => (kind === "huge" && draw() % 16 === 0 ? 1 : 0));
   const inputs = Array.from({ length: number }, () =>
-    base.map((bits) => {
-      const kind = draw() % 9;
-      if (kind === 0) return bits;
-      if (kind === 1 && !finite) return draw() & 0xffff;
+    base.map((bits, i) => {
+      const what = draw() % 9;
+      if (spots[i]) return huge();
+      if (what === 0) return bits;
+      if (what === 1 && specials) return draw() & 0xffff;
       const near = (bits & 0x7f80) === 0x7f80 ? bits : bits + (draw() % 9) - 4;
-      return kind === 2 ? near ^ 0x8000 : near;
+      return what === 2 ? near ^ 0x8000 : near;
     }),
   );
-  return { base, inputs };
+  return { base: base.map((bits, i) => (spots[i] ? huge() : bits)), inputs };
+}
+
+function isBeyond(bits: Uint16Array): boolean {
+  return bits.some((b) => (b & 0x7f80) === 0x7f80);
 }
 
 const numbers = (values: number[]) => put(Float32Array.from(values), 4);
@@ -77,49 +84,63 @@ function fused(
   weights: number[],
   count: number,
   misalign: number,
-): number {
+): { out: number; beyond: number } {
   const number = at.inputs.length;
   const out = room(count * 2, misalign);
   const [inputs, c] = [pointers(at.inputs), numbers(scales)];
   const { lambda } = program;
-  if (program.elect) {
-    const [masks, above] = [pointers(at.masks), pointers([...program.above])];
-    run.merge_elect_bf16(
-      out,
-      at.base,
-      inputs,
-      c,
-      masks,
-      above,
-      number,
-      lambda,
-      ...program.elect,
-      numbers(weights),
-      count,
-    );
-  } else if (!program.base) run.merge_linear_bf16(out, inputs, c, number, lambda, count);
-  else if (at.masks.some(Boolean))
-    run.merge_dare_bf16(out, at.base, inputs, c, pointers(at.masks), number, lambda, count);
-  else run.merge_delta_bf16(out, at.base, inputs, c, number, lambda, count);
-  return out;
+  const weightsAt = numbers(weights);
+  const masks = pointers(at.masks);
+  const above = pointers([...program.above]);
+  const merge = () => {
+    if (program.elect) {
+      const [zero, divide] = program.elect;
+      return run.merge_elect_bf16(
+        out,
+        at.base,
+        inputs,
+        c,
+        masks,
+        above,
+        number,
+        lambda,
+        zero,
+        divide,
+        weightsAt,
+        count,
+      );
+    }
+    if (!program.base) return run.merge_linear_bf16(out, inputs, c, number, lambda, count);
+    if (at.masks.some(Boolean)) return run.merge_dare_bf16(out, at.base, inputs, c, masks, number, lambda, count);
+    return run.merge_delta_bf16(out, at.base, inputs, c, number, lambda, count);
+  };
+  return { out, beyond: merge() };
 }
 
-function compare(program: Program, number: number, count: number, finite: boolean): string {
+function compare(program: Program, number: number, count: number, kind: Kind, unit: boolean, spoil = -1): string {
   reset();
   const draw = random(count + number);
-  const data = models(count, number, count * 13 + number, finite);
+  const data = models(count, number, count * 13 + number, kind);
   const masks = data.inputs.map(() => Uint8Array.from({ length: count }, () => (draw() % 3 ? 0xff : 0)));
+  const used = program.base ? [data.base, ...data.inputs] : data.inputs;
+  // One special value in one input, also where a mask drops it.
+  if (spoil >= 0)
+    used[spoil % used.length]![(spoil * 31) % count] = [0x7f80, 0xff80, 0x7fc0, 0xffff, 0x7f81][spoil % 5]!;
   const at = {
     base: put(data.base, 2),
     inputs: data.inputs.map((input, m) => put(input, m * 2)),
     masks: masks.map((mask, m) => (program.masked[m % program.masked.length] ? put(mask, m + 1) : 0)),
   };
   const cyclic = { ...program, above: data.inputs.map((_, m) => program.above[m % program.above.length]!) };
-  const scales = data.inputs.map((_, m) => Math.fround([0.3, 1, -0.7, 10][m % 4]!));
-  const weights = data.inputs.map((_, m) => Math.fround([0.5, 1, -0.5, 1e-9][m % 4]!));
+  const scales = data.inputs.map((_, m) => (unit ? 1 : Math.fround([0.3, 1, -0.7, 10][m % 4]!)));
+  const weights = data.inputs.map((_, m) => (unit ? 1 : Math.fround([0.5, 1, -0.5, 1e-9][m % 4]!)));
   const expected = halves(unfused(cyclic, at, scales, weights, count), count);
-  const actual = halves(fused(cyclic, at, scales, weights, count, (count * 2) % 14), count);
-  const wrong = integerDifference(actual, expected) || damage();
+  const { out, beyond } = fused(cyclic, at, scales, weights, count, (count * 2) % 14);
+  const expectedBeyond = Number([...used, expected].some(isBeyond));
+  const wrong =
+    (beyond !== expectedBeyond ? `${beyond} was returned` : "") ||
+    (beyond ? "" : integerDifference(halves(out, count), expected)) ||
+    damage();
   if (
     !wrong &&
     data.inputs.every(
@@ -127,7 +148,7 @@ function compare(program: Program, number: number, count: number, finite: boolea
     )
   )
     return "";
-  return `${number} models, ${count} elements: ${wrong || "an input changed"}`;
+  return `${number} models, ${count} elements, ${unit ? "scales of 1" : "any scales"}: ${wrong || "an input changed"}`;
 }
 
 const plain = { masked: [false], above: [0], elect: null } as const;
@@ -153,20 +174,49 @@ const programs: [string, Program][] = [
   ],
 ];
 
-describe("a fused kernel gives the bits of the separate ones", () => {
+function* cases(): Generator<[number, number, boolean]> {
+  for (let number = 1; number <= 8; number++) {
+    for (const count of lengths) {
+      if (count > 200 && number !== 3) continue;
+      for (const unit of [false, true]) yield [number, count, unit];
+    }
+  }
+}
+
+describe("a fused kernel gives the bits of the separate ones, and says whether all numbers are finite", () => {
   for (const [name, program] of programs) {
-    for (const finite of [true, false]) {
-      test(`${name}, 1 to 8 models, every tail, ${finite ? "finite values" : "specials"}`, () => {
-        for (let number = 1; number <= 8; number++) {
-          for (const count of lengths) {
-            if (count > 200 && number !== 3) continue;
-            const wrong = compare(program, number, count, finite);
-            if (wrong) expect(wrong).toBe("");
-          }
+    for (const kind of ["near", "huge", "specials"] as const) {
+      test(`${name}, 1 to 8 models, every tail, ${kind}`, () => {
+        for (const [number, count, unit] of cases()) {
+          const wrong = compare(program, number, count, kind, unit);
+          if (wrong) expect(wrong).toBe("");
         }
       });
     }
+    test(`${name}: one special value anywhere is noticed`, () => {
+      for (let spoil = 0; spoil < 600; spoil++) {
+        const wrong = compare(program, 1 + (spoil % 7), [5, 16, 40, 64][spoil % 4]!, "near", spoil % 3 === 0, spoil);
+        if (wrong) expect(wrong).toBe("");
+      }
+    });
   }
+
+  test("NaN votes of finite inputs are not lost: a weight of 0 on a delta that overflows", () => {
+    const [base, x] = [0x7f7f, 0xff7f];
+    for (const number of [1, 2, 3, 4, 5]) {
+      for (const masked of [false, true]) {
+        reset();
+        const fill = (bits: number) => put(new Uint16Array(8).fill(bits), 2);
+        const inputs = pointers(Array.from({ length: number }, (_, m) => fill(m === 0 ? x : base)));
+        const scales = numbers(Array.from({ length: number }, (_, m) => (m === 0 ? 0 : 1)));
+        const mask = put(new Uint8Array(8).fill(0xff));
+        const masks = pointers(Array.from({ length: number }, () => (masked ? mask : 0)));
+        const zeros = pointers(Array.from({ length: number }, () => 0));
+        const out = room(16);
+        expect(run.merge_elect_bf16(out, fill(base), inputs, scales, masks, zeros, number, 1, 0, 0, scales, 8)).toBe(1);
+      }
+    }
+  });
 
   test("and refuses more models than it has room for", () => {
     reset();
