@@ -81,8 +81,14 @@ export {
 } from "./ties";
 
 export {
-  /** (bins u32, x, count, low, high, shift): bins[(key − low) >>> shift] += 1 for keys in [low, high); returns the number ≥ high. */
-  histogram,
+  /**
+   * (slots, x, count, low, high, shift, hot): counts the keys in [low, high) and returns the number ≥ high. Slot (key − low) >>> shift
+   * is two u32: its key, or 2^32 − 1 where it has seen several, and how many. low ≥ 1; `hot` is a key in the bracket that is
+   * frequent and so counted by vectors, or 2^32 − 1.
+   */
+  bracket,
+  /** (slots, x bf16, base bf16, count, low, high, shift, hot): `bracket` of x − base in f32. */
+  bracket_bf16,
   /** (x, key, count) → how many have this key. */
   equals,
   /** (x, key, n, count) → the index of the n-th (from 0) that has this key, or −1. */

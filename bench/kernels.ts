@@ -44,7 +44,7 @@ const f16 = take(count * 2);
 e.encode_f16(f16, x, count);
 const mask = take(count);
 const thresholds = take(count * 4);
-const bins = take(65536 * 4);
+const bins = take(65536 * 8);
 const numbers = take(64);
 new Float32Array(kernel.memory.buffer, numbers, 16).fill(0.5);
 const [k0, k1] = maskKey(42, 0, "bench");
@@ -99,8 +99,10 @@ const kernels: [string, () => unknown][] = [
   ["l1", () => e.l1(x, count)],
   ["max_abs", () => e.max_abs(x, count)],
   ["nonzero", () => e.nonzero(x, count)],
-  ["histogram, bracket", () => e.histogram(bins, x, count, key, key + 0x8000, 0)],
-  ["histogram, all", () => e.histogram(bins, x, count, 0, 0x7f800001, 16)],
+  ["bracket", () => e.bracket(bins, x, count, key, key + 0x8000, 0, key)],
+  ["bracket, all keys", () => e.bracket(bins, x, count, 1, 0x80000000, 15, 0xffffffff)],
+  ["bracket_bf16", () => e.bracket_bf16(bins, narrow[0]!, bf16, count, key, key + 0x8000, 0, key)],
+  ["bracket_bf16, one key", () => e.bracket_bf16(bins, narrow[0]!, bf16, count, key, key + 1, 0, key)],
   ["equals", () => e.equals(x, key, count)],
   ["nth_equal", () => e.nth_equal(x, key, 100, count)],
   ["merge_linear_bf16 3", () => e.merge_linear_bf16(out, inputs, numbers, 3, 1, count)],

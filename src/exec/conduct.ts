@@ -6,7 +6,8 @@ import type { Method, SurveyResult } from "../methods/method.ts";
 import type { Plan, PlanTensor } from "../plan/plan.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 import type { TaskSource } from "./drive.ts";
-import { gather, RoundMerger, type RoundOutcome, type RoundRequest } from "./gather.ts";
+import { gather } from "./gather.ts";
+import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { resolveKeep, resolveProgram } from "./scalars.ts";
 
 /** Tensors in work at the same time. A survey of one overlaps the slices of the others. */
@@ -172,7 +173,7 @@ export class Conductor implements TaskSource {
 
   private queueRound(t: OpenTensor, request: RoundRequest): void {
     const dtypes = t.tensor.program.op === "merge" ? t.tensor.program.inputs : [];
-    this.slices(request.first, request.count, (first, count) => {
+    const queue = (first: number, count: number) => {
       const task: SurveyTask = {
         kind: "survey",
         id: this.nextId++,
@@ -181,9 +182,12 @@ export class Conductor implements TaskSource {
         inputs: t.tensor.inputs,
         dtypes,
         round: request.round,
+        ...(request.pieces ? { pieces: request.pieces } : {}),
       };
       this.queue(t, task);
-    });
+    };
+    if (request.pieces) queue(request.first, request.count);
+    else this.slices(request.first, request.count, queue);
   }
 
   private slices(first: number, count: number, each: (first: number, count: number) => void): void {

@@ -1,35 +1,11 @@
-// How surveys are gathered: rounds of tasks over a tensor, whose parts merge into the same bits whatever the slices were and
-// in whatever order they come back.
+// How surveys are gathered: which rounds one needs, and what comes out of them.
 
-import type { Operand, Survey, SurveyPart, SurveyRound, ThresholdOperand } from "../kernel/program.ts";
-import { tileElements } from "../kernel/program.ts";
+import type { Survey, ThresholdOperand } from "../kernel/program.ts";
+import { pieceElements, tileElements } from "../kernel/program.ts";
 import type { SurveyResult, Threshold } from "../methods/method.ts";
-
-/** A round to be run over elements [first, first + count). */
-export interface RoundRequest {
-  readonly round: SurveyRound;
-  readonly first: number;
-  readonly count: number;
-}
-
-/** All parts of a round, merged. */
-export type RoundOutcome =
-  | { readonly op: "dots"; readonly sums: readonly number[] }
-  | {
-      readonly op: "norms";
-      readonly l1: readonly number[];
-      readonly l2: readonly number[];
-      readonly max: readonly number[];
-      readonly nonzero: readonly number[];
-    }
-  | {
-      readonly op: "histogram";
-      readonly above: readonly number[];
-      readonly nonzero: readonly number[];
-      readonly bins: readonly Float64Array[];
-    }
-  | { readonly op: "equals"; readonly blocks: readonly Uint32Array[] }
-  | { readonly op: "nth"; readonly index: readonly number[] };
+import type { RoundOutcome, RoundRequest } from "./rounds.ts";
+import { aim, samplePieces } from "./sample.ts";
+import { plain, Search } from "./search.ts";
 
 /** Yields the rounds that a survey of a tensor of `count` elements needs; is sent each one's outcome; returns the result. */
 export function* gather(survey: Survey, count: number): Generator<RoundRequest, SurveyResult, RoundOutcome> {
@@ -53,169 +29,65 @@ export function* gather(survey: Survey, count: number): Generator<RoundRequest, 
 }
 
 const everyEqual = Number.MAX_SAFE_INTEGER;
-/** Keys are 31 bits; the first round sorts them into 2¹⁶ bins of 2¹⁵ keys. */
-const coarseShift = 15;
-const keyEnd = 0x80000000;
 
-interface Search {
-  k: number;
-  low: number;
-  above: number;
-  key: number;
-  equal: number;
-  done: boolean;
-}
-
-/** Exact selection by radix histogram (methods.md §1.4): two rounds, and two more where ties are filled up in index order. */
+/**
+ * Exact selection: a sample, then a pass that mostly finds the key (methods.md §1.4), and others for those it does not find. A
+ * bracket of several keys a slot, as f32 has, takes one more; a sample that misled, two more; ties in index order, two more.
+ */
 function* thresholds(
   operands: readonly ThresholdOperand[],
   count: number,
 ): Generator<RoundRequest, Threshold[], RoundOutcome> {
-  const plain = (o: ThresholdOperand): Operand => ({ input: o.input, base: o.base, keep: o.keep });
-  // Key 0 (exact zeros) is left out: more survivors asked for than there are non-zero elements keeps everything.
-  const coarse = yield {
-    round: {
-      op: "histogram",
-      operands: operands.map((o) => ({ ...plain(o), low: 0, high: keyEnd, shift: coarseShift })),
-    },
-    first: 0,
-    count,
-  };
-  if (coarse.op !== "histogram") throw new TypeError("expected a histogram");
-  const searches = operands.map((o, i): Search => {
-    const nonzero = coarse.nonzero[i]!;
-    const population = o.of === "nonzero" ? nonzero : count;
-    const share = o.density * population;
-    const k = Math.max(1, o.rounding === "floor" ? Math.floor(share) : Math.floor(share + 0.5));
-    if (k >= nonzero) return { k, low: 0, above: nonzero, key: 0, equal: count - nonzero, done: true };
-    const { bin, above } = binOf(coarse.bins[i]!, k);
-    return { k, low: bin * 2 ** coarseShift, above, key: 0, equal: 0, done: false };
-  });
-
-  const open = searches.flatMap((s, i) => (s.done ? [] : [{ s, o: operands[i]! }]));
-  if (open.length > 0) {
-    const fine = yield {
-      round: {
-        op: "histogram",
-        operands: open.map(({ s, o }) => ({ ...plain(o), low: s.low, high: s.low + 2 ** coarseShift, shift: 0 })),
-      },
-      first: 0,
-      count,
-    };
-    if (fine.op !== "histogram") throw new TypeError("expected a histogram");
-    open.forEach(({ s }, j) => {
-      const { bin, above } = binOf(fine.bins[j]!, s.k - s.above);
-      s.key = s.low + bin;
-      s.equal = fine.bins[j]![bin]!;
-      s.above += above;
+  if (count === 0) return operands.map(() => ({ key: 0, equalBefore: everyEqual, kept: 0 })); // no task would answer
+  const samples = yield* sampled(operands, count);
+  const searches = operands.map((o, i) => new Search(o, count, samples ? aim(samples[i]!, o) : null));
+  for (let open = searches; open.length > 0; open = open.filter((s) => !s.found)) {
+    const got = yield { round: { op: "histogram", operands: open.map((s) => s.request()) }, first: 0, count };
+    if (got.op !== "histogram") throw new TypeError("expected a histogram");
+    open.forEach((s, i) => {
+      s.take(got.above[i]!, got.nonzero[i]!, got.slots[i]!);
     });
   }
 
-  const result = searches.map((s): Threshold => ({ key: s.key, equalBefore: everyEqual, kept: s.above + s.equal }));
-  const tied = operands.flatMap((o, i) =>
-    o.ties === "exact" && searches[i]!.key > 0 && searches[i]!.above + searches[i]!.equal > searches[i]!.k ? [i] : [],
+  const found = searches.map((s) => s.found!);
+  const result = found.map(
+    ({ key, above, equal }): Threshold => ({ key, equalBefore: everyEqual, kept: above + equal }),
   );
+  const tied = operands.flatMap((o, i) => {
+    const { key, above, equal, k } = found[i]!;
+    return o.ties === "exact" && key > 0 && above + equal > k ? [i] : [];
+  });
   if (tied.length === 0) return result;
-  const equals = yield {
-    round: { op: "equals", operands: tied.map((i) => ({ ...plain(operands[i]!), key: searches[i]!.key })) },
-    first: 0,
-    count,
-  };
+  const keyed = (i: number) => ({ ...plain(operands[i]!), key: found[i]!.key });
+  const equals = yield { round: { op: "equals", operands: tied.map(keyed) }, first: 0, count };
   if (equals.op !== "equals") throw new TypeError("expected equal counts");
   for (const [j, i] of tied.entries()) {
     // The quota ends inside one block; one task on that block finds the index of the first equal element that is dropped.
-    let nth = searches[i]!.k - searches[i]!.above;
+    const { key, above, k } = found[i]!;
+    let nth = k - above;
     let block = 0;
     while (nth >= equals.blocks[j]![block]!) nth -= equals.blocks[j]![block++]!;
     const first = block * tileElements;
-    const operand = { ...plain(operands[i]!), key: searches[i]!.key, nth };
-    const found = yield {
-      round: { op: "nth", operands: [operand] },
+    const end = yield {
+      round: { op: "nth", operands: [{ ...keyed(i), nth }] },
       first,
       count: Math.min(tileElements, count - first),
     };
-    if (found.op !== "nth") throw new TypeError("expected an index");
-    result[i] = { key: searches[i]!.key, equalBefore: found.index[0]!, kept: searches[i]!.k };
+    if (end.op !== "nth") throw new TypeError("expected an index");
+    result[i] = { key, equalBefore: end.index[0]!, kept: k };
   }
   return result;
 }
 
-/** The bin that holds the k-th largest, and how many keys lie in bins above it. */
-function binOf(bins: Float64Array, k: number): { bin: number; above: number } {
-  let above = 0;
-  for (let bin = bins.length - 1; bin >= 0; bin--) {
-    if (above + bins[bin]! >= k) return { bin, above };
-    above += bins[bin]!;
-  }
-  throw new RangeError(`a histogram of ${above} keys has no ${k}-th`);
-}
-
-/** Merges the parts of one round. Sums of blocks are added strictly in element order; what comes early waits. */
-export class RoundMerger {
-  private readonly waiting = new Map<number, { part: SurveyPart; count: number }>();
-  private readonly request: RoundRequest;
-  private next: number;
-  private outcome: RoundOutcome | null = null;
-
-  constructor(request: RoundRequest) {
-    this.request = request;
-    this.next = request.first;
-  }
-
-  /** Takes the part of elements [first, first + count). Returns the outcome once every part is in. */
-  add(part: SurveyPart, first: number, count: number): RoundOutcome | null {
-    this.waiting.set(first, { part, count });
-    for (let got = this.waiting.get(this.next); got; got = this.waiting.get(this.next)) {
-      this.waiting.delete(this.next);
-      this.fold(got.part, this.next);
-      this.next += got.count;
-    }
-    return this.next >= this.request.first + this.request.count ? this.outcome : null;
-  }
-
-  private fold(part: SurveyPart, first: number): void {
-    const now = this.outcome;
-    const plus = (a: readonly number[] | undefined, b: readonly number[]) => b.map((x, i) => (a?.[i] ?? 0) + x);
-    const chain = (a: readonly number[] | undefined, blocks: readonly Float64Array[]) =>
-      blocks.map((sums, i) => {
-        let total = a?.[i] ?? 0;
-        for (const s of sums) total += s;
-        return total;
-      });
-    if (part.op === "dots") {
-      this.outcome = { op: "dots", sums: chain(now?.op === "dots" ? now.sums : undefined, part.blocks) };
-    } else if (part.op === "norms") {
-      const was = now?.op === "norms" ? now : undefined;
-      const max = part.max.map((m, i) => Math.max(was?.max[i] ?? 0, m));
-      this.outcome = {
-        op: "norms",
-        l1: chain(was?.l1, part.l1),
-        l2: chain(was?.l2, part.l2),
-        max,
-        nonzero: plus(was?.nonzero, part.nonzero),
-      };
-    } else if (part.op === "histogram") {
-      const was = now?.op === "histogram" ? now : undefined;
-      const bins = part.bins.map((b, i) => {
-        const total = was?.bins[i] ?? new Float64Array(b.length);
-        for (let k = 0; k < b.length; k++) total[k]! += b[k]!;
-        return total;
-      });
-      this.outcome = {
-        op: "histogram",
-        above: plus(was?.above, part.above),
-        nonzero: plus(was?.nonzero, part.nonzero),
-        bins,
-      };
-    } else if (part.op === "equals") {
-      const blocks = Math.ceil(this.request.count / tileElements);
-      const all = now?.op === "equals" ? now.blocks : part.blocks.map(() => new Uint32Array(blocks));
-      part.blocks.forEach((b, i) => {
-        all[i]!.set(b, (first - this.request.first) / tileElements);
-      });
-      this.outcome = { op: "equals", blocks: all };
-    } else {
-      this.outcome = { op: "nth", index: part.index };
-    }
-  }
+/** The keys of a few pieces of the tensor, operand by operand, or null where it is small. */
+function* sampled(
+  operands: readonly ThresholdOperand[],
+  count: number,
+): Generator<RoundRequest, readonly Uint32Array[] | null, RoundOutcome> {
+  const pieces = samplePieces(count);
+  if (!pieces) return null;
+  const round = { op: "sample", operands: operands.map(plain) } as const;
+  const got = yield { round, first: 0, count: pieces.length * pieceElements, pieces };
+  if (got.op !== "sample") throw new TypeError("expected a sample");
+  return got.keys;
 }

@@ -77,7 +77,26 @@ export interface KernelExports {
   l1(a: Pointer, count: number): number;
   max_abs(a: Pointer, count: number): number;
   nonzero(a: Pointer, count: number): number;
-  histogram(bins: Pointer, x: Pointer, count: number, low: number, high: number, shift: number): number;
+  bracket(
+    /** u32 pairs of a key and a count. */
+    slots: Pointer,
+    x: Pointer,
+    count: number,
+    low: number,
+    high: number,
+    shift: number,
+    hot: number,
+  ): number;
+  bracket_bf16(
+    slots: Pointer,
+    x: Pointer,
+    base: Pointer,
+    count: number,
+    low: number,
+    high: number,
+    shift: number,
+    hot: number,
+  ): number;
   equals(x: Pointer, key: number, count: number): number;
   nth_equal(x: Pointer, key: number, n: number, count: number): number;
   same_bytes(a: Pointer, b: Pointer, byteCount: number): number;

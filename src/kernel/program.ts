@@ -93,7 +93,11 @@ export interface Operand {
 export type Survey =
   | { readonly op: "dots"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly Operand[] }
   | { readonly op: "norms"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly Operand[] }
-  | { readonly op: "threshold"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly ThresholdOperand[] };
+  | {
+      readonly op: "threshold";
+      readonly inputs: readonly FloatDtype[];
+      readonly operands: readonly ThresholdOperand[];
+    };
 
 export interface ThresholdOperand extends Operand {
   /** Fraction kept, in (0, 1]. */
@@ -131,17 +135,32 @@ export interface MergeTask {
 }
 
 /**
- * A slice of a survey. `threshold` surveys run in rounds of the op `histogram`: per operand, the number of keys at or above
- * `high`, the number of non-zero keys, and a histogram of the keys in [low, high) in bins of 2^shift keys; then, for `exact`
- * ties, `equals`: the number of keys equal to `key` in each block, and `nth`, on one block: the index in the tensor of the
- * nth key (from 0) that equals `key`.
+ * A slice of a survey. `threshold` surveys run in rounds. Most of them are `histogram`s: per operand, the number of keys at or
+ * above `high`; what the keys in [low, high), low ≥ 1, are and how many of each, in slots of 2^shift keys; and the number of
+ * non-zero elements, if asked for. `hot`, a key in the bracket (or `noKey`), is expected to be frequent. A `sample` before them
+ * takes keys as they are. `exact` ties need `equals` too: the number of keys equal to `key` in each block, and `nth`, on one
+ * block: the index in the tensor of the nth key (from 0) that equals `key`.
  */
 export type SurveyRound =
   | { readonly op: "dots"; readonly operands: readonly Operand[] }
   | { readonly op: "norms"; readonly operands: readonly Operand[] }
-  | { readonly op: "histogram"; readonly operands: readonly (Operand & { low: number; high: number; shift: number })[] }
+  | { readonly op: "sample"; readonly operands: readonly Operand[] }
+  | { readonly op: "histogram"; readonly operands: readonly HistogramOperand[] }
   | { readonly op: "equals"; readonly operands: readonly (Operand & { key: number })[] }
   | { readonly op: "nth"; readonly operands: readonly (Operand & { key: number; nth: number })[] };
+
+export interface HistogramOperand extends Operand {
+  readonly low: number;
+  readonly high: number;
+  readonly shift: number;
+  readonly hot: number;
+  readonly nonzero: boolean;
+}
+
+/** No key, where a key could stand. Keys have 31 bits. */
+export const noKey = 0xffffffff;
+/** Set on the first key of a slot that stands for a slot of several keys. */
+export const severalKeys = 0x80000000;
 
 export interface SurveyTask {
   readonly kind: "survey";
@@ -151,7 +170,17 @@ export interface SurveyTask {
   readonly inputs: readonly Location[];
   readonly dtypes: readonly FloatDtype[];
   readonly round: SurveyRound;
+  /** Look at `pieceElements` elements from each of these on (multiples of 16) instead of at `count` from `first` on. */
+  readonly pieces?: readonly number[];
 }
+
+/** Slots of one operand of a histogram round, 8 bytes each: all keys take two rounds, of 2¹⁵ keys a slot and of one. */
+export const maxSlots = 65_536;
+
+/** Threshold surveys of tensors below this size start without a sample. */
+export const sampledFrom = 2 ** 18;
+/** Elements of a piece of a sample: 1 KiB of bf16, a quarter of the page that has to be read for it. */
+export const pieceElements = 512;
 
 export type Task = MergeTask | SurveyTask;
 
@@ -193,9 +222,22 @@ export interface SurveyReceipt {
 
 /** Part of a survey, from one slice. Arrays are per block of 4,096 elements in element order, operand by operand. */
 export type SurveyPart =
-  | { readonly op: "dots"; /** [pair][block] */ readonly blocks: readonly Float64Array[] }
-  | { readonly op: "norms"; readonly l1: readonly Float64Array[]; readonly l2: readonly Float64Array[]; readonly max: readonly number[]; readonly nonzero: readonly number[] }
-  | { readonly op: "histogram"; readonly above: readonly number[]; readonly nonzero: readonly number[]; readonly bins: readonly Uint32Array[] }
+  | { readonly op: "dots" /** [pair][block] */; readonly blocks: readonly Float64Array[] }
+  | {
+      readonly op: "norms";
+      readonly l1: readonly Float64Array[];
+      readonly l2: readonly Float64Array[];
+      readonly max: readonly number[];
+      readonly nonzero: readonly number[];
+    }
+  | { readonly op: "sample" /** In the order of the pieces. */; readonly keys: readonly Uint32Array[] }
+  | {
+      readonly op: "histogram";
+      readonly above: readonly number[];
+      readonly nonzero: readonly number[];
+      /** Pairs of a key (or `severalKeys` and the first key of the slot) and how many, slot by slot, without empty slots. */
+      readonly bins: readonly Uint32Array[];
+    }
   | { readonly op: "equals"; readonly blocks: readonly Uint32Array[] }
   | { readonly op: "nth"; readonly index: readonly number[] };
 

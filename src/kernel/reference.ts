@@ -291,17 +291,23 @@ export function nonzero(a: Float32Array): number {
   return a.filter((v) => v !== 0).length;
 }
 
-export function histogram(
-  bins: Uint32Array,
+/** `slots` holds pairs of a key, or 2³² − 1 for several, and a count. */
+export function bracket(
+  slots: Uint32Array,
   x: Float32Array,
   low: number,
   high: number,
   shift: number,
-): { bins: Uint32Array; above: number } {
-  const out = bins.slice();
+): { slots: Uint32Array; above: number } {
+  const out = slots.slice();
   const keys = keysOf(x);
-  for (const key of keys) if (key >= low && key < high) out[Math.floor((key - low) / 2 ** shift)]! += 1;
-  return { bins: out, above: keys.filter((key) => key >= high).length };
+  for (const key of keys) {
+    if (key < low || key >= high) continue;
+    const slot = 2 * Math.floor((key - low) / 2 ** shift);
+    out[slot] = out[slot + 1] === 0 || out[slot] === key ? key : 0xffffffff;
+    out[slot + 1]! += 1;
+  }
+  return { slots: out, above: keys.filter((key) => key >= high).length };
 }
 
 export function equals(x: Float32Array, key: number): number {

@@ -7,7 +7,7 @@ import { fuse } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import type { Location, MergeReceipt, MergeTask, NonFinite, Receipt, SurveyReceipt, SurveyTask, Task } from "./program.ts";
-import { tileElements } from "./program.ts";
+import { maxSlots, pieceElements, tileElements } from "./program.ts";
 import { SurveyRun } from "./survey.ts";
 import { TileMerger } from "./tile.ts";
 
@@ -32,9 +32,7 @@ function tileScratch(inputs: number): number {
   return (inputs + 5) * tileElements * 4 + tileElements + 4096;
 }
 
-/** Bins of one operand of a histogram round: (2³¹ − 1) >> 15, plus 1. */
-export const maxBins = 65_536;
-const histogramBytes = maxBins * 4;
+const histogramBytes = maxSlots * 8;
 
 /** The largest stride (a multiple of a tile) with which a task fits `bytes`; below one tile the task cannot run. */
 export function strideFor(bytes: number, inputs: number, bytesPerElement: number): number {
@@ -161,18 +159,18 @@ export class Runner {
     const run = new SurveyRun(this.kernel, task, plan.scratch);
     const scans = task.dtypes.map((d: FloatDtype) => kernelsFor(this.kernel, d));
     const nonFinite = new NonFiniteTally(widths.length);
-    for (let done = 0; done < task.count; done += plan.stride) {
+    // The elements of a sample are counted when all of the tensor is.
+    const tally = task.pieces ? new NonFiniteTally(widths.length) : nonFinite;
+    for (const [start, count] of strides(task, plan.stride)) {
       signal?.throwIfAborted();
-      const count = Math.min(plan.stride, task.count - done);
       clock.start();
-      await this.readStride(task.inputs, widths, plan.inputs, task.first + done, count);
+      await this.readStride(task.inputs, widths, plan.inputs, start, count);
       clock.lap("read");
       for (let t = 0; t < count; t += tileElements) {
         const n = Math.min(tileElements, count - t);
-        const first = task.first + done + t;
         const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
-        const flagged = scanTile(scans, pointers, first, n, nonFinite);
-        run.tile(pointers, first, n, flagged);
+        const flagged = scanTile(scans, pointers, start + t, n, tally);
+        run.tile(pointers, start + t, n, flagged);
       }
       clock.lap("compute");
     }
@@ -206,6 +204,12 @@ export class Runner {
     const spare = { start: at + tileScratch(lanes), end };
     return { stride, inputs, output, scratch: { start: at, end }, spare };
   }
+}
+
+/** What a survey reads at a time: first element and count. */
+function* strides(task: SurveyTask, size: number): Generator<[number, number]> {
+  if (task.pieces) for (const first of task.pieces) yield [first, pieceElements];
+  else for (let done = 0; done < task.count; done += size) yield [task.first + done, Math.min(size, task.count - done)];
 }
 
 /** Looks for non-finite elements in a tile of every input; true if there is one. */

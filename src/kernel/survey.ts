@@ -4,11 +4,11 @@
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { applyKeep, Scratch } from "./operand.ts";
-import type { Operand, SurveyPart, SurveyTask } from "./program.ts";
-import { tileElements } from "./program.ts";
-import { maxBins } from "./run.ts";
+import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
+import { maxSlots, severalKeys, tileElements } from "./program.ts";
 
 const tileBytes = tileElements * 4;
+const slotBytes = maxSlots * 8;
 
 export class SurveyRun {
   private readonly kernel: Kernel;
@@ -17,7 +17,9 @@ export class SurveyRun {
   private readonly tiles: number;
   private readonly mask: number;
   private readonly base: number;
-  private readonly bins: number;
+  private readonly slots: number;
+  /** Per operand of a histogram: its keys can be taken from bf16 without a tile of f32 between. */
+  private readonly direct: readonly boolean[];
   private readonly zeros: number;
   private readonly part: SurveyPart;
   private block = 0;
@@ -33,8 +35,15 @@ export class SurveyRun {
     this.mask = scratch.take(tileElements);
     this.zeros = scratch.take(tileBytes);
     kernel.u8(this.zeros, tileBytes).fill(0);
-    this.bins = task.round.op === "histogram" ? scratch.take(n * maxBins * 4) : 0;
+    this.slots = task.round.op === "histogram" ? scratch.take(n * slotBytes) : 0;
+    this.direct = task.round.operands.map((o) => task.round.op === "histogram" && this.isDirect(o as HistogramOperand));
     this.part = this.empty();
+  }
+
+  private isDirect({ input, base, keep, nonzero }: HistogramOperand): boolean {
+    const { dtypes } = this.task;
+    const bf16 = base !== null && dtypes[input] === "BF16" && dtypes[base] === "BF16";
+    return bf16 && !nonzero && !keep.random && !keep.magnitude;
   }
 
   private empty(): SurveyPart {
@@ -49,8 +58,12 @@ export class SurveyRun {
       case "norms":
         return { op: "norms", l1: sums(n), l2: sums(n), max: zeros(), nonzero: zeros() };
       case "histogram":
-        new Uint8Array(this.kernel.memory.buffer, this.bins, n * maxBins * 4).fill(0);
+        round.operands.forEach((o, i) => {
+          this.slotsOf(o, i).fill(0);
+        });
         return { op: "histogram", above: zeros(), nonzero: zeros(), bins: [] };
+      case "sample":
+        return { op: "sample", keys: Array.from({ length: n }, () => new Uint32Array(count)) };
       case "equals":
         return { op: "equals", blocks: Array.from({ length: n }, () => new Uint32Array(blocks)) };
       case "nth":
@@ -58,7 +71,14 @@ export class SurveyRun {
     }
   }
 
-  private prepare(operand: Operand, slot: number, inputs: readonly number[], first: number, count: number, flagged: boolean): number {
+  private prepare(
+    operand: Operand,
+    slot: number,
+    inputs: readonly number[],
+    first: number,
+    count: number,
+    flagged: boolean,
+  ): number {
     const e = this.kernel.exports;
     const x = this.tiles + slot * tileBytes;
     this.lanes[operand.input]!.decode(x, inputs[operand.input]!, count);
@@ -77,11 +97,14 @@ export class SurveyRun {
     const e = this.kernel.exports;
     const { round } = this.task;
     const part = this.part;
-    const x = round.operands.map((o, i) => this.prepare(o, i, inputs, first, count, flagged));
+    const x = round.operands.map((o, i) =>
+      this.direct[i] && !flagged ? 0 : this.prepare(o, i, inputs, first, count, flagged),
+    );
     const b = this.block++;
     if (part.op === "dots") {
       let pair = 0;
-      for (let i = 0; i < x.length; i++) for (let j = i; j < x.length; j++) part.blocks[pair++]![b] = e.dot(x[i]!, x[j]!, count);
+      for (let i = 0; i < x.length; i++)
+        for (let j = i; j < x.length; j++) part.blocks[pair++]![b] = e.dot(x[i]!, x[j]!, count);
       return;
     }
     for (let i = 0; i < x.length; i++) {
@@ -92,9 +115,17 @@ export class SurveyRun {
         (part.max as number[])[i] = Math.max(part.max[i]!, e.max_abs(at, count));
         (part.nonzero as number[])[i]! += e.nonzero(at, count);
       } else if (part.op === "histogram" && round.op === "histogram") {
-        const { low, high, shift } = round.operands[i]!;
-        (part.above as number[])[i]! += e.histogram(this.bins + i * maxBins * 4, at, count, low, high, shift);
-        (part.nonzero as number[])[i]! += e.nonzero(at, count);
+        const o = round.operands[i]!;
+        const slots = this.slots + i * slotBytes;
+        (part.above as number[])[i]! +=
+          at === 0
+            ? e.bracket_bf16(slots, inputs[o.input]!, inputs[o.base!]!, count, o.low, o.high, o.shift, o.hot)
+            : e.bracket(slots, at, count, o.low, o.high, o.shift, o.hot);
+        if (o.nonzero) (part.nonzero as number[])[i]! += e.nonzero(at, count);
+      } else if (part.op === "sample") {
+        const bits = new Uint32Array(this.kernel.memory.buffer, at, count);
+        const keys = part.keys[i]!;
+        for (let k = 0, to = b * count; k < count; k++) keys[to + k] = bits[k]! & 0x7fffffff;
       } else if (part.op === "equals" && round.op === "equals") {
         part.blocks[i]![b] = e.equals(at, round.operands[i]!.key, count);
       } else if (part.op === "nth" && round.op === "nth") {
@@ -103,14 +134,29 @@ export class SurveyRun {
     }
   }
 
+  private slotsOf({ low, high, shift }: HistogramOperand, operand: number): Uint32Array {
+    const used = ((high - 1 - low) >>> shift) + 1;
+    return new Uint32Array(this.kernel.memory.buffer, this.slots + operand * slotBytes, used * 2);
+  }
+
   /** The slice's part; typed arrays in it are copies that may be transferred. */
   result(): SurveyPart {
     const { round } = this.task;
     if (this.part.op !== "histogram" || round.op !== "histogram") return this.part;
-    const bins = round.operands.map((o, i) => {
-      const used = ((o.high - 1 - o.low) >>> o.shift) + 1;
-      return new Uint32Array(this.kernel.memory.buffer, this.bins + i * maxBins * 4, used).slice();
-    });
-    return { ...this.part, bins };
+    return { ...this.part, bins: round.operands.map((o, i) => pairs(this.slotsOf(o, i), o)) };
   }
+}
+
+/** The slots that hold anything: of a bracket few do, so that messages stay small. Counted first, so that garbage does too. */
+function pairs(slots: Uint32Array, { low, shift }: HistogramOperand): Uint32Array {
+  let used = 0;
+  for (let at = 1; at < slots.length; at += 2) if (slots[at] !== 0) used += 2;
+  const found = new Uint32Array(used);
+  for (let at = 0, to = 0; to < used; at += 2) {
+    if (slots[at + 1] === 0) continue;
+    const key = slots[at]!;
+    found[to++] = key < severalKeys ? key : severalKeys + low + (at / 2) * 2 ** shift;
+    found[to++] = slots[at + 1]!;
+  }
+  return found;
 }

@@ -2,7 +2,7 @@
 // here.
 
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
-import type { MergeTask, Policy, Survey } from "../kernel/program.ts";
+import { type MergeTask, type Policy, type Survey, sampledFrom } from "../kernel/program.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
 import type { ParsedRecipe } from "../recipe/recipe.ts";
@@ -123,7 +123,7 @@ export function buildPlan(
     policy: options.policy,
     parameters,
     bytesRead: tensors.reduce(
-      (sum, t) => sum + t.count * readWidth(t) * (1 + t.surveys.reduce((n, s) => n + roundsOf(s), 0)),
+      (sum, t) => sum + t.count * readWidth(t) * (1 + t.surveys.reduce((n, s) => n + roundsOf(s, t.count), 0)),
       0,
     ),
     bytesWritten: tensors.reduce((sum, t) => sum + t.count * byteWidth(t.dtype), 0),
@@ -132,10 +132,11 @@ export function buildPlan(
   return { plan, warnings: [...warnings.values()] };
 }
 
-/** Passes over the data that a survey takes. */
-function roundsOf(survey: Survey): number {
+/** Passes over the data that a survey mostly takes. Threshold keys of bf16 and f16 are found in one, where there is a sample. */
+function roundsOf(survey: Survey, count: number): number {
   if (survey.op !== "threshold") return 1;
-  return survey.operands.some((o) => o.ties === "exact") ? 3 : 2;
+  const search = count < sampledFrom || survey.inputs.includes("F32") ? 2 : 1;
+  return search + (survey.operands.some((o) => o.ties === "exact") ? 1 : 0);
 }
 
 interface Draft {

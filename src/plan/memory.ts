@@ -2,7 +2,7 @@
 // refused with the least limit that would do.
 
 import { fail } from "../errors.ts";
-import { tileElements } from "../kernel/program.ts";
+import { maxSlots, tileElements } from "../kernel/program.ts";
 import { maxStrideElements, workerBytesFor } from "../kernel/run.ts";
 import type { PlanMemory } from "./plan.ts";
 
@@ -12,9 +12,9 @@ export const runtimeBytes = 112 * MiB;
 export const runtimeBytesPerWorker = 24 * MiB;
 /** Elements of a slice: 4 Mi are 8 MiB of bf16 for each stream, some 10 ms of work. */
 export const defaultSliceElements = 4 * 1024 * 1024;
-/** Surveys of a coordinator: tensors open at a time, each with a histogram in f64 per operand and one part in flight. */
+/** Surveys of a coordinator: tensors open at a time, each with a key and a count in f64 per slot and operand, and a part in flight. */
 const openTensors = 8;
-const histogramBytes = 65_536 * (8 + 4);
+const histogramBytes = maxSlots * (4 + 8 + 8);
 
 export interface Shapes {
   /** The most inputs of any task, and the most bytes per element over its inputs and output. */

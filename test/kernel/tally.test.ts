@@ -155,35 +155,6 @@ test("bytes are the same, or differ at any one position", () => {
 describe("keys", () => {
   const same = (actual: number, expected: number) => (actual === expected ? "" : `${actual} instead of ${expected}`);
 
-  const ranges: [number, number, number][] = [
-    // low, high, shift
-    [0, 0x80000000, 21],
-    [0, 0x7f800001, 20],
-    [0x3b000000, 0x3d000000, 16],
-    [0x3b800000, 0x3b800001, 0],
-    [1, 0xffffffff, 22],
-    [0, 0, 0],
-    [0x80000000, 0xffffffff, 10],
-    [0x3c000000, 0x3c000000, 4],
-  ];
-  for (const [low, high, shift] of ranges) {
-    test(`from ${hex(low)} to ${hex(high)} are counted in bins of 2^${shift}`, () => {
-      const size = Math.max(1, Math.ceil((Math.min(high, 0x80000000) - low) / 2 ** shift));
-      expect(
-        sweep((count, misalign) => {
-          const x = count % 2 ? sample(count, count + 1) : coarse(count, count + 1);
-          const bins = Uint32Array.from({ length: size }, (_, i) => i);
-          const at = put(bins, misalign);
-          const above = run.histogram(at, put(x, misalign), count, low, high, shift);
-          const expected = reference.histogram(bins, x, low, high, shift);
-          const actual = new Uint32Array(floats(at, size).buffer);
-          const wrong = actual.findIndex((v, i) => v !== expected.bins[i]);
-          if (wrong >= 0) return `bin ${wrong}: ${actual[wrong]} instead of ${expected.bins[wrong]}`;
-          return same(above, expected.above);
-        }),
-      ).toBe("");
-    });
-  }
   test("that are equal are counted, and the n-th is found", () => {
     expect(
       sweep((count, misalign) => {

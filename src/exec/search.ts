@@ -1,0 +1,100 @@
+// The search for the k-th largest magnitude of one operand: brackets of keys, each counted in one pass over the tensor, until
+// the key is known. Where a bracket comes from (a sample, or nowhere) cannot change what is found, only how soon.
+
+import type { HistogramOperand, Operand, ThresholdOperand } from "../kernel/program.ts";
+import { maxSlots, noKey, severalKeys } from "../kernel/program.ts";
+import type { Slots } from "./rounds.ts";
+
+/** Keys [low, high), and the one that is expected to be frequent. */
+export interface Bracket {
+  readonly low: number;
+  readonly high: number;
+  readonly hot: number;
+}
+
+/** Every key but that of zero: more survivors asked for than there are non-zero elements keeps everything. */
+const wholeRange: Bracket = { low: 1, high: 0x80000000, hot: noKey };
+
+export interface Found {
+  readonly key: number;
+  /** Elements above the key and at it, and how many were asked for. */
+  readonly above: number;
+  readonly equal: number;
+  readonly k: number;
+}
+
+/** An operand as a round takes it, without what only the search needs to know. */
+export function plain({ input, base, keep }: ThresholdOperand): Operand {
+  return { input, base, keep };
+}
+
+export class Search {
+  found: Found | null = null;
+  private readonly operand: ThresholdOperand;
+  private readonly count: number;
+  private bracket: Bracket;
+  /** Non-zero elements, once known, and how many have been seen for sure. */
+  private nonzero: number | null = null;
+  private seen = 0;
+
+  constructor(operand: ThresholdOperand, count: number, bracket: Bracket | null) {
+    this.operand = operand;
+    this.count = count;
+    this.bracket = bracket ?? wholeRange;
+  }
+
+  request(): HistogramOperand {
+    const { bracket } = this;
+    let shift = 0;
+    while ((bracket.high - 1 - bracket.low) >>> shift >= maxSlots) shift++;
+    return { ...plain(this.operand), ...bracket, shift, nonzero: this.needsNonzero() };
+  }
+
+  /** From low = 1 on, the bracket and what is above it are all non-zero elements. */
+  private needsNonzero(): boolean {
+    return this.operand.of === "nonzero" && this.nonzero === null && this.bracket.low > 1;
+  }
+
+  /** Takes what a pass has counted: either the key is found, or the next bracket is set. */
+  take(above: number, nonzero: number, { keys, counts }: Slots): void {
+    const { low } = this.bracket;
+    const inside = counts.reduce((sum, n) => sum + n, 0);
+    this.seen = Math.max(this.seen, above + inside);
+    if (low === 1) this.nonzero = above + inside;
+    else if (this.needsNonzero()) this.nonzero = nonzero;
+    const k = this.wanted();
+    if (this.nonzero !== null && k >= this.nonzero) {
+      this.found = { key: 0, above: this.nonzero, equal: this.count - this.nonzero, k };
+      return;
+    }
+    // The sample has misled: all keys, then.
+    if (k <= above || k > above + inside) {
+      this.restart();
+      return;
+    }
+    let slot = counts.length - 1;
+    let over = above;
+    while (over + counts[slot]! < k) over += counts[slot--]!;
+    if (keys[slot]! >= severalKeys) {
+      const { shift } = this.request();
+      const first = low + slot * 2 ** shift;
+      this.bracket = { low: first, high: Math.min(this.bracket.high, first + 2 ** shift), hot: noKey };
+      return;
+    }
+    // If these are k, they may be all that is not zero, and k of k non-zero elements keep everything (key 0). Unless a smaller
+    // key was seen, which it mostly was, that has to be found out.
+    if (this.nonzero === null && over + counts[slot]! === k && this.seen === k) this.restart();
+    else this.found = { key: keys[slot]!, above: over, equal: counts[slot]!, k };
+  }
+
+  private wanted(): number {
+    const { of, density, rounding } = this.operand;
+    const share = density * (of === "nonzero" ? this.nonzero! : this.count);
+    return Math.max(1, rounding === "floor" ? Math.floor(share) : Math.floor(share + 0.5));
+  }
+
+  private restart(): void {
+    if (this.bracket === wholeRange) throw new RangeError(`${this.seen} keys have no ${this.wanted()}-th`);
+    this.bracket = wholeRange;
+  }
+}

@@ -1,0 +1,230 @@
+import { describe, expect, test } from "bun:test";
+import { gather } from "../../src/exec/gather.ts";
+import { RoundMerger, type RoundRequest } from "../../src/exec/rounds.ts";
+import { samplePieces } from "../../src/exec/sample.ts";
+import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
+import type { SurveyTask, ThresholdOperand } from "../../src/kernel/program.ts";
+import { pieceElements } from "../../src/kernel/program.ts";
+import * as reference from "../../src/kernel/reference.ts";
+import { Runner, workerBytesFor } from "../../src/kernel/run.ts";
+import type { Threshold } from "../../src/methods/method.ts";
+import type { FloatDtype } from "../../src/tensor/dtype.ts";
+import { random } from "../kernel/harness.ts";
+
+/** An input as stored, and what it means. */
+interface Input {
+  readonly dtype: FloatDtype;
+  readonly bytes: Uint8Array;
+  readonly value: Float32Array;
+}
+
+const encoders = { F32: reference.encode_f32, BF16: reference.encode_bf16, F16: reference.encode_f16 };
+const decoders = {
+  F32: (b: Uint16Array | Uint32Array) => new Float32Array(b.buffer),
+  BF16: (b: Uint16Array | Uint32Array) => reference.decode_bf16(b as Uint16Array),
+  F16: (b: Uint16Array | Uint32Array) => reference.decode_f16(b as Uint16Array),
+};
+
+function input(dtype: FloatDtype, x: Float32Array): Input {
+  const bits = encoders[dtype](x);
+  return { dtype, bytes: new Uint8Array(bits.buffer), value: decoders[dtype](bits) };
+}
+
+const kernel = createKernel(compileKernel(), workerBytesFor(4, 16, 16384));
+
+/** Gathers as the conductor does, in slices of `slice` that come back in any order; says what the rounds were. */
+async function select(inputs: readonly Input[], operands: readonly ThresholdOperand[], slice: number) {
+  const io = {
+    read: (at: { file: number }, offset: number, target: Uint8Array) =>
+      target.set(inputs[at.file]!.bytes.subarray(offset, offset + target.length)),
+    write: () => {},
+  };
+  const runner = new Runner(kernel, io, () => 0);
+  const count = inputs[0]!.value.length;
+  const dtypes = inputs.map((i) => i.dtype);
+  const draw = random(slice);
+  const rounds: string[] = [];
+  const ask = (request: RoundRequest): SurveyTask[] => {
+    const common = { kind: "survey", inputs: inputs.map((_, file) => ({ file, start: 0 })), dtypes } as const;
+    const { round, first, pieces } = request;
+    if (pieces) return [{ ...common, id: 0, first, count: request.count, round, pieces }];
+    return Array.from({ length: Math.ceil(request.count / slice) }, (_, id) => {
+      return { ...common, id, first: first + id * slice, count: Math.min(slice, request.count - id * slice), round };
+    });
+  };
+  const steps = gather({ op: "threshold", inputs: dtypes, operands }, count);
+  let step = steps.next();
+  while (!step.done) {
+    rounds.push(step.value.round.op);
+    const merger = new RoundMerger(step.value);
+    const tasks = ask(step.value).sort(() => (draw() % 2 ? 1 : -1));
+    let outcome = null;
+    for (const task of tasks) {
+      const receipt = await runner.run(task);
+      if (receipt.kind === "survey") outcome = merger.add(receipt.result, task.first, task.count) ?? outcome;
+    }
+    step = steps.next(outcome!);
+  }
+  if (step.value.op !== "threshold") throw new TypeError("not thresholds");
+  return { thresholds: step.value.thresholds, rounds };
+}
+
+/** The same by sorting. */
+function sorted(inputs: readonly Input[], o: ThresholdOperand): Threshold {
+  const finite = (v: number) => (Number.isFinite(v) ? v : 0);
+  const base = o.base === null ? null : inputs[o.base]!.value;
+  const good = (i: number) => Number.isFinite(inputs[o.input]!.value[i]!) && (!base || Number.isFinite(base[i]!));
+  const x = inputs[o.input]!.value.map((v, i) => (good(i) ? v - (base ? base[i]! : 0) : 0)).map(finite);
+  const { random: drop } = o.keep;
+  const kept = drop ? reference.select(x, reference.keep_mask(drop.key, 0, 0, drop.threshold, x.length)) : x;
+  const keys = new Uint32Array(kept.buffer).map((bits) => bits & 0x7fffffff);
+  const order = keys.slice().sort().reverse();
+  const nonzero = order.filter((key) => key > 0).length;
+  const share = o.density * (o.of === "nonzero" ? nonzero : x.length);
+  const k = Math.max(1, o.rounding === "floor" ? Math.floor(share) : Math.floor(share + 0.5));
+  const all = Number.MAX_SAFE_INTEGER;
+  if (k >= nonzero) return { key: 0, equalBefore: all, kept: x.length };
+  const key = order[k - 1]!;
+  const reached = order.filter((other) => other >= key).length;
+  if (o.ties === "include" || reached === k) return { key, equalBefore: all, kept: reached };
+  let quota = k - order.filter((other) => other > key).length;
+  const equalBefore = keys.findIndex((other) => other === key && quota-- === 0);
+  return { key, equalBefore, kept: k };
+}
+
+const plain = {
+  input: 1,
+  base: 0,
+  keep: {},
+  density: 0.2,
+  of: "elements",
+  rounding: "nearest",
+  ties: "include",
+} as const;
+
+/** Sums of three uniform draws, which look like weights. */
+function weights(count: number, seed: number, scale: (i: number) => number): Float32Array {
+  const draw = random(seed);
+  return Float32Array.from({ length: count }, (_, i) => ((draw() + draw() + draw()) / 2 ** 32 - 1.5) * scale(i));
+}
+
+const shapes: [name: string, count: number, base: (i: number) => number, delta: (i: number) => number][] = [
+  ["of one element", 1, () => 0.02, () => 0.001],
+  ["of five", 5, () => 0.02, () => 0.001],
+  ["that is small", 10_007, () => 0.02, () => 0.001],
+  ["that is sampled", 270_011, () => 0.02, () => 0.001],
+  ["of rows of different scale", 2 ** 19, () => 0.02, (i) => 1e-5 * 2 ** ((i >> 10) % 9)],
+  ["of columns of different scale", 264_000, () => 0.02, (i) => 1e-5 * 2 ** ((i % 1000) / 100)],
+  ["that is mostly zero", 270_011, () => 0.02, (i) => (i % 50 === 0 ? 0.001 : 0)],
+  ["that is zero", 270_000, () => 0.02, () => 0],
+];
+
+describe("the k-th largest of a tensor", () => {
+  for (const [name, count, baseScale, deltaScale] of shapes) {
+    for (const dtype of count > 300_000 ? (["BF16"] as const) : (["BF16", "F32", "F16"] as const)) {
+      test(`${name}, ${dtype}, is what sorting finds`, async () => {
+        const base = input(dtype, weights(count, 1, baseScale));
+        const model = (seed: number) =>
+          input(
+            dtype,
+            weights(count, seed, deltaScale).map((d, i) => d + base.value[i]!),
+          );
+        const inputs = [base, model(2), model(3)];
+        const mask = { random: { key: [7, 8], threshold: 2 ** 31 } } as const;
+        const sets: ThresholdOperand[][] = [
+          [plain, { ...plain, input: 2, density: 0.01, ties: "exact" }],
+          [
+            { ...plain, density: 1e-6, rounding: "floor" },
+            { ...plain, input: 2, density: 1 },
+          ],
+          [
+            { ...plain, density: 0.97 },
+            { ...plain, base: null, density: 0.5, ties: "exact" },
+          ],
+          [
+            { ...plain, of: "nonzero" },
+            { ...plain, keep: mask, of: "nonzero", density: 0.3 },
+            { ...plain, keep: mask },
+          ],
+        ];
+        for (const [i, operands] of sets.entries()) {
+          const { thresholds } = await select(inputs, operands, i % 2 ? 1 << 20 : 65_536);
+          expect(thresholds).toEqual(operands.map((o) => sorted(inputs, o)));
+        }
+      });
+    }
+  }
+
+  test("that is everywhere the same", async () => {
+    const inputs = [input("BF16", new Float32Array(300_000)), input("BF16", new Float32Array(300_000).fill(0.5))];
+    const operands: ThresholdOperand[] = [plain, { ...plain, ties: "exact" }, { ...plain, density: 1 }];
+    const { thresholds } = await select(inputs, operands, 65_536);
+    expect(thresholds).toEqual(operands.map((o) => sorted(inputs, o)));
+    expect(thresholds[1]!.equalBefore).toBe(60_000);
+  });
+
+  test("whose k largest are all that is not zero", async () => {
+    // A bracket that ends above the smallest of them cannot tell; 59,999 of 60,000 it can.
+    const delta = Float32Array.from({ length: 300_000 }, (_, i) => (i % 5 === 0 ? 1 + (i % 35) : 0));
+    const inputs = [input("BF16", new Float32Array(300_000)), input("BF16", delta)];
+    const operands = [0.2, 59_999 / 300_000, 60_001 / 300_000].map((density) => ({ ...plain, density }));
+    const { thresholds } = await select(inputs, operands, 65_536);
+    expect(thresholds).toEqual(operands.map((o) => sorted(inputs, o)));
+    expect(thresholds.map((t) => t.key > 0)).toEqual([false, true, false]);
+  });
+
+  test("with non-finite elements takes them for zero", async () => {
+    const base = input(
+      "BF16",
+      weights(300_000, 1, () => 0.02),
+    );
+    const x = weights(300_000, 2, () => 0.001).map((d, i) => d + base.value[i]!);
+    for (let i = 0; i < x.length; i += 997)
+      x[i] = [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY][i % 3]!;
+    const inputs = [base, input("BF16", x)];
+    expect((await select(inputs, [plain], 65_536)).thresholds).toEqual([sorted(inputs, plain)]);
+  });
+
+  test("of bf16 mostly takes a sample and one pass", async () => {
+    const base = input(
+      "BF16",
+      weights(2 ** 20, 1, () => 0.02),
+    );
+    const inputs = [
+      base,
+      input(
+        "BF16",
+        weights(2 ** 20, 2, () => 0.001).map((d, i) => d + base.value[i]!),
+      ),
+    ];
+    expect((await select(inputs, [plain], 1 << 20)).rounds).toEqual(["sample", "histogram"]);
+  });
+
+  test("that lies where the sample does not look takes all keys", async () => {
+    const count = 2 ** 19;
+    const seen = new Uint8Array(count);
+    for (const first of samplePieces(count)!) seen.fill(1, first, first + pieceElements);
+    const x = weights(count, 3, () => 0.001).map((v, i) => (seen[i] ? v : v + 1));
+    const inputs = [input("F32", new Float32Array(count)), input("F32", x)];
+    const { thresholds, rounds } = await select(inputs, [plain], 1 << 20);
+    expect(thresholds).toEqual([sorted(inputs, plain)]);
+    expect(rounds).toEqual(["sample", "histogram", "histogram", "histogram"]);
+  });
+
+  test("of nothing keeps nothing", async () => {
+    const inputs = [input("F32", new Float32Array(0)), input("F32", new Float32Array(0))];
+    expect((await select(inputs, [plain], 4096)).thresholds[0]!.kept).toBe(0);
+  });
+});
+
+describe("samples", () => {
+  for (const count of [2 ** 18, 300_001, 2 ** 22 + 5, 65_536_000, 2 ** 33]) {
+    test(`of ${count} elements lie inside, apart and at multiples of 16`, () => {
+      const pieces = samplePieces(count)!;
+      const ends = pieces.map((first) => first + pieceElements);
+      expect(pieces.every((first, i) => first % 16 === 0 && first >= (ends[i - 1] ?? 0))).toBe(true);
+      expect(ends.at(-1)).toBeLessThanOrEqual(count);
+    });
+  }
+  test("are not taken of small tensors", () => expect(samplePieces(2 ** 18 - 1)).toBeNull());
+});
