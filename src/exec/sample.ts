@@ -24,8 +24,9 @@ export function samplePieces(count: number): number[] | null {
 }
 
 /**
- * Standard errors between the estimate and the ends of the bracket. Of 32 pieces or more, 5 leave out one tensor in some
- * thousands; a miss costs two passes, a wider bracket a part of one each time.
+ * Standard errors between the estimate and the ends of the bracket. With rows whose scales are lognormal with σ of up to 2, 4
+ * missed 1 tensor of 2,250 at densities of 0.2, 0.01 and 10⁻⁵; with σ of 3 at 10⁻⁴, 9 of 150. A miss costs two passes, a wider
+ * bracket a part of one each time.
  */
 const errors = 4;
 const coarseShift = 15;
