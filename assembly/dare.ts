@@ -19,16 +19,16 @@ const tail: usize = memory.data(64, 16);
 const common: usize = memory.data(4, 4);
 
 /** Notes the positions of set bits, counted from `first`, behind the `noted` ones; returns how many are noted then. */
-function note(bits: u32, first: usize, noted: usize): usize {
+function note(bits: u64, first: usize, noted: usize): usize {
   while (bits != 0) {
-    store<u16>(equals + (noted << 1), <u16>(first + ctz(bits)));
+    store<u16>(equals + (noted << 1), <u16>(first + <usize>ctz(bits)));
     noted++;
     bits &= bits - 1;
   }
   return noted;
 }
 
-/** Adds the number of 0xff bytes to four counts: 0xff is −1, and adding neighbours twice gives minus the sum of four. */
+/** Adds the number of 0xff bytes to four counts: 0xff is −1 (and so are sums of them), and adding neighbours twice gives minus the sum of four. */
 function addKept(counts: v128, mask: v128): v128 {
   return i32x4.sub(counts, i32x4.extadd_pairwise_i16x8_s(i16x8.extadd_pairwise_i8x16_s(mask)));
 }
@@ -96,6 +96,28 @@ export function keep_mask(mask: usize, k0: u32, k1: u32, blockLo: u32, blockHi: 
     let kept = i32x4.splat(0);
     let noted: usize = 0;
     let i: usize = 0;
+    // Four vectors at a time: one sum of what they keep, and one test for equal bytes, which 22 % of them have. Without a
+    // branch (a store always, and a count of 0 or 1) noting was no faster.
+    for (; i + 64 <= size; i += 64) {
+      const v0 = v128.load(draws + i);
+      const v1 = v128.load(draws + i, 16);
+      const v2 = v128.load(draws + i, 32);
+      const v3 = v128.load(draws + i, 48);
+      const keep0 = i8x16.ge_u(v0, limit);
+      const keep1 = i8x16.ge_u(v1, limit);
+      const keep2 = i8x16.ge_u(v2, limit);
+      const keep3 = i8x16.ge_u(v3, limit);
+      v128.store(mask + i, keep0);
+      v128.store(mask + i, keep1, 16);
+      v128.store(mask + i, keep2, 32);
+      v128.store(mask + i, keep3, 48);
+      kept = addKept(kept, i8x16.add(i8x16.add(keep0, keep1), i8x16.add(keep2, keep3)));
+      if (open) {
+        const lower = i8x16.bitmask(i8x16.eq(v0, limit)) | (i8x16.bitmask(i8x16.eq(v1, limit)) << 16);
+        const upper = i8x16.bitmask(i8x16.eq(v2, limit)) | (i8x16.bitmask(i8x16.eq(v3, limit)) << 16);
+        noted = note(<u64>(<u32>lower) | ((<u64>(<u32>upper)) << 32), i, noted);
+      }
+    }
     for (; i + 16 <= size; i += 16) {
       const v = v128.load(draws + i);
       const keep = i8x16.ge_u(v, limit);

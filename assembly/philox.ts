@@ -9,6 +9,11 @@ const M1: u32 = 0xcd9e8d57;
 const W0: u32 = 0x9e3779b9;
 const W1: u32 = 0xbb67ae85;
 
+// Engines build a constant vector of the code again at every use; one from memory they keep.
+const factors: usize = memory.data<u32>([M0, M1, 4], 4);
+/** The keys of every round as vectors, k0 and k1. */
+const roundKeys: usize = memory.data(10 * 32, 16);
+
 // The product of four lanes as 64 bits, two vectors of two:
 //
 //   low    | lo(0)  hi(0) | lo(1)  hi(1) |
@@ -49,28 +54,35 @@ function storeBlocks(out: usize, w0: v128, w1: v128, w2: v128, w3: v128): void {
  * Writes the random bytes of blocks (lo, hi), (lo, hi) + 1, … to `out`, 16 a block, eight blocks at a time, until `end`
  * is reached or passed by less than 128 bytes. The counter is (lo, hi, 0, 0).
  *
- * Two groups of four blocks hide each other's latency; rounds in a loop leave enough registers. Of 24 variants (one or
- * two groups, rounds unrolled by 1, 2, 10, lower words by shuffle or i32x4.mul, keys as scalars or vectors) this one took
- * 0.62 ns a byte in V8, where the best took 0.61, and 0.68 in JavaScriptCore, where i32x4.mul took 0.54 but 0.72 in V8.
+ * Two groups of four blocks hide each other's latency; rounds in a loop leave enough registers. ns an element of the whole
+ * of keep_mask, V8 and JavaScriptCore:
+ *
+ *   constants in the code, lower words by shuffle        0.80  0.74
+ *   constants from memory                                0.54  0.72
+ *   … and lower words by i32x4.mul                       0.52  0.70    (JavaScriptCore shuffles in three operations)
+ *   … and the keys of the rounds from memory             0.51  0.66    this one
+ *   … and one group instead of two                       0.59  0.81
  */
 export function philoxBytes(out: usize, end: usize, lo: u32, hi: u32, k0: u32, k1: u32): void {
-  const m0 = i32x4.splat(M0);
-  const m1 = i32x4.splat(M1);
-  const w0 = i32x4.splat(W0);
-  const w1 = i32x4.splat(W1);
-  const four = i32x4.splat(4);
+  const m0 = v128.load32_splat(factors);
+  const m1 = v128.load32_splat(factors, 4);
+  const four = v128.load32_splat(factors, 8);
   let low = i32x4.add(i32x4.splat(lo), i32x4(0, 1, 2, 3));
   let high = i32x4.sub(i32x4.splat(hi), i32x4.lt_u(low, i32x4.splat(lo))); // a lane that wrapped carries
+  for (let round: u32 = 0; round < 10; round++) {
+    v128.store(roundKeys + (round << 5), i32x4.splat(k0 + round * W0));
+    v128.store(roundKeys + (round << 5), i32x4.splat(k1 + round * W1), 16);
+  }
   for (; out < end; out += 128) {
-    let key0 = i32x4.splat(k0);
-    let key1 = i32x4.splat(k1);
+    let key0 = v128.load(roundKeys);
+    let key1 = v128.load(roundKeys, 16);
     // The first round knows that c2 = c3 = 0.
     let a = i64x2.extmul_low_i32x4_u(low, m0);
     let b = i64x2.extmul_high_i32x4_u(low, m0);
     let c0 = v128.xor(high, key0);
     let c1 = i32x4.splat(0);
     let c2 = v128.xor(upper(a, b), key1);
-    let c3 = lower(a, b);
+    let c3 = i32x4.mul(low, m0);
     low = i32x4.add(low, four);
     high = i32x4.sub(high, i32x4.lt_u(low, four));
     a = i64x2.extmul_low_i32x4_u(low, m0);
@@ -78,28 +90,30 @@ export function philoxBytes(out: usize, end: usize, lo: u32, hi: u32, k0: u32, k
     let d0 = v128.xor(high, key0);
     let d1 = i32x4.splat(0);
     let d2 = v128.xor(upper(a, b), key1);
-    let d3 = lower(a, b);
+    let d3 = i32x4.mul(low, m0);
     low = i32x4.add(low, four);
     high = i32x4.sub(high, i32x4.lt_u(low, four));
-    for (let round = 1; round < 10; round++) {
-      key0 = i32x4.add(key0, w0);
-      key1 = i32x4.add(key1, w1);
+    for (let round: usize = 32; round < 320; round += 32) {
+      key0 = v128.load(roundKeys + round);
+      key1 = v128.load(roundKeys + round, 16);
       a = i64x2.extmul_low_i32x4_u(c0, m0);
       b = i64x2.extmul_high_i32x4_u(c0, m0);
       let c = i64x2.extmul_low_i32x4_u(c2, m1);
       let d = i64x2.extmul_high_i32x4_u(c2, m1);
-      c0 = v128.xor(v128.xor(upper(c, d), c1), key0);
-      c1 = lower(c, d);
+      const lowerC = i32x4.mul(c2, m1);
       c2 = v128.xor(v128.xor(upper(a, b), c3), key1);
-      c3 = lower(a, b);
+      c3 = i32x4.mul(c0, m0);
+      c0 = v128.xor(v128.xor(upper(c, d), c1), key0);
+      c1 = lowerC;
       a = i64x2.extmul_low_i32x4_u(d0, m0);
       b = i64x2.extmul_high_i32x4_u(d0, m0);
       c = i64x2.extmul_low_i32x4_u(d2, m1);
       d = i64x2.extmul_high_i32x4_u(d2, m1);
-      d0 = v128.xor(v128.xor(upper(c, d), d1), key0);
-      d1 = lower(c, d);
+      const lowerD = i32x4.mul(d2, m1);
       d2 = v128.xor(v128.xor(upper(a, b), d3), key1);
-      d3 = lower(a, b);
+      d3 = i32x4.mul(d0, m0);
+      d0 = v128.xor(v128.xor(upper(c, d), d1), key0);
+      d1 = lowerD;
     }
     storeBlocks(out, c0, c1, c2, c3);
     storeBlocks(out + 64, d0, d1, d2, d3);
