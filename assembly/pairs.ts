@@ -43,14 +43,12 @@ export function odds(v: v128, upper: v128): v128 {
 }
 
 /** Adding 7fff, and 1 more when the last kept bit is odd, carries exactly when nearest-even rounds up. Not for NaN. */
-// @ts-ignore: decorator
 @inline
 function rounded(v: v128, unit: v128, half: v128): v128 {
   return i32x4.add(i32x4.add(v, half), i32x4.dot_i16x8_s(v128.and(v, unit), unit));
 }
 
 /** Nearest even; the way back from `evens` and `odds`. */
-// @ts-ignore: decorator
 @inline
 export function pack(even: v128, odd: v128, unit: v128, upper: v128, half: v128): v128 {
   return v128.bitselect(rounded(odd, unit, half), i32x4.dot_i16x8_s(rounded(even, unit, half), unit), upper);

@@ -39,7 +39,6 @@ function trimmed(v: v128, floor: v128): v128 {
 }
 
 /** The vote of one model: its delta, trimmed, times its scale. A floor of −1 keeps all. */
-// @ts-ignore: decorator
 @inline
 function voteOf<Masked, Unit>(x: v128, base: v128, floor: v128, c: v128): v128 {
   let v = f32x4.sub(x, base);
@@ -49,7 +48,6 @@ function voteOf<Masked, Unit>(x: v128, base: v128, floor: v128, c: v128): v128 {
 }
 
 /** The merged elements of four lanes; the arguments of a model that is not there are not used. */
-// @ts-ignore: decorator
 @inline
 function outcome<Third, Fourth, Masked, Divided, Unit>(
   b: v128,
@@ -125,7 +123,6 @@ function outcome<Third, Fourth, Masked, Divided, Unit>(
 }
 
 /** Eight elements, those of the base where the mask drops: their delta is then +0, as if it were selected. */
-// @ts-ignore: decorator
 @inline
 function selected<Masked>(x: v128, base: v128, mask: usize): v128 {
   if (isFloat<Masked>()) return v128.bitselect(x, base, v128.load8x8_s(mask));

@@ -65,8 +65,12 @@ const inputs = pointers(narrow);
 const noMasks = pointers(narrow.map(() => 0));
 const masks = pointers(narrow.map(() => mask));
 const keys = pointers(narrow.map(() => key));
-const mergeElect = (maskPointers: number, above: number, divide: number) => () =>
-  e.merge_elect_bf16(out, bf16, inputs, numbers, maskPointers, above, 3, 1, 0, divide, numbers, count);
+const ones = take(64);
+new Float32Array(kernel.memory.buffer, ones, 16).fill(1);
+const mergeElect =
+  (maskPointers: number, above: number, divide: number, scales = ones) =>
+  () =>
+    e.merge_elect_bf16(out, bf16, inputs, scales, maskPointers, above, 3, 1, 0, divide, scales, count);
 
 const kernels: [string, () => unknown][] = [
   ["decode_f32", () => e.decode_f32(out, x, count)],
@@ -111,6 +115,7 @@ const kernels: [string, () => unknown][] = [
   ["merge_elect_bf16 3", mergeElect(noMasks, noMasks, 0)],
   ["merge_elect_bf16 3, DARE", mergeElect(masks, noMasks, 0)],
   ["merge_elect_bf16 3, TIES", mergeElect(noMasks, keys, 1)],
+  ["… and weights", mergeElect(noMasks, keys, 1, numbers)],
   ["same_bytes (per byte)", () => e.same_bytes(x, x, count)],
 ];
 
