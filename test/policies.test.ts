@@ -247,6 +247,23 @@ describe("dtypes mix", () => {
       {},
       ({ values }) => expect(values()).toEqual([4.5, 3]),
     ));
+  for (const [method, parameters] of [
+    ["slerp", { t: 0.5 }],
+    ["ties", { density: 0.5 }],
+    ["dare_linear", { drop_rate: 0.5, rescale: "l1" }],
+  ] as const) {
+    test(`${method} has nothing to survey in an empty tensor`, () =>
+      run(
+        method,
+        {
+          base: { w: { data: [1, 2] }, e: { data: [], shape: [0, 4] } },
+          a: { w: { data: [3, 4] }, e: { data: [], shape: [0, 4] } },
+        },
+        parameters,
+        {},
+        ({ values }) => expect(values("e")).toEqual([]),
+      ));
+  }
   test("an empty tensor stays empty, a scalar stays a scalar", () =>
     run(
       "task_arithmetic",

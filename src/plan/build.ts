@@ -226,7 +226,7 @@ function draft(
       parameters: f.parameters,
     }),
   );
-  const compiled = method.compile({
+  const whole = method.compile({
     name,
     shape,
     count,
@@ -237,6 +237,9 @@ function draft(
     mergekit: options.mergekit,
     models: assignment.inputs.filter((i) => i.model !== assignment.base).length,
   });
+  // Nothing to survey and nothing to merge: a tensor of no elements is only named in the header.
+  const compiled: Compiled =
+    count === 0 ? { ...whole, surveys: [], program: { ...whole.program, terms: [], lambda: 1 } } : whole;
   for (const note of compiled.notes) warn(`${method.name}: ${note}`);
   return { name, dtype: out, shape, count, inputs, compiled, program: compiled.program };
 }
