@@ -16,11 +16,26 @@ export function kernelsFor(kernel: Kernel, dtype: FloatDtype): LaneKernels {
   const e = kernel.exports;
   switch (dtype) {
     case "F32":
-      return { decode: e.decode_f32, encode: e.encode_f32, nonfinite: e.nonfinite_f32, firstNonfinite: e.first_nonfinite_f32 };
+      return {
+        decode: e.decode_f32,
+        encode: e.encode_f32,
+        nonfinite: e.nonfinite_f32,
+        firstNonfinite: e.first_nonfinite_f32,
+      };
     case "BF16":
-      return { decode: e.decode_bf16, encode: e.encode_bf16, nonfinite: e.nonfinite_bf16, firstNonfinite: e.first_nonfinite_bf16 };
+      return {
+        decode: e.decode_bf16,
+        encode: e.encode_bf16,
+        nonfinite: e.nonfinite_bf16,
+        firstNonfinite: e.first_nonfinite_bf16,
+      };
     case "F16":
-      return { decode: e.decode_f16, encode: e.encode_f16, nonfinite: e.nonfinite_f16, firstNonfinite: e.first_nonfinite_f16 };
+      return {
+        decode: e.decode_f16,
+        encode: e.encode_f16,
+        nonfinite: e.nonfinite_f16,
+        firstNonfinite: e.first_nonfinite_f16,
+      };
   }
 }
 

@@ -26,13 +26,28 @@ export class Scratch {
  * Applies a keep rule to a tile of f32 in place: what is dropped becomes +0 by selection, so a dropped NaN is gone. Returns
  * the number kept. `first` is the tile's first element in the tensor, a multiple of 4,096.
  */
-export function applyKeep(kernel: Kernel, keep: Keep, tile: number, mask: number, first: number, count: number): number {
+export function applyKeep(
+  kernel: Kernel,
+  keep: Keep,
+  tile: number,
+  mask: number,
+  first: number,
+  count: number,
+): number {
   const e = kernel.exports;
   let kept = count;
   if (keep.random && keep.random.threshold > 0) {
     const block = first / 16;
     const high = Math.floor(block / 2 ** 32);
-    kept = e.keep_mask(mask, keep.random.key[0], keep.random.key[1], block - high * 2 ** 32, high, keep.random.threshold, count);
+    kept = e.keep_mask(
+      mask,
+      keep.random.key[0],
+      keep.random.key[1],
+      block - high * 2 ** 32,
+      high,
+      keep.random.threshold,
+      count,
+    );
     e.select(tile, mask, count);
   }
   if (keep.magnitude) {
@@ -44,7 +59,14 @@ export function applyKeep(kernel: Kernel, keep: Keep, tile: number, mask: number
 }
 
 /** Decodes one input's tile and subtracts the base's, which is already decoded at `base` (0: no base). */
-export function decodeDelta(kernel: Kernel, lane: LaneKernels, from: number, out: number, base: number, count: number): void {
+export function decodeDelta(
+  kernel: Kernel,
+  lane: LaneKernels,
+  from: number,
+  out: number,
+  base: number,
+  count: number,
+): void {
   lane.decode(out, from, count);
   if (base !== 0) kernel.exports.delta(out, out, base, count);
 }

@@ -6,7 +6,16 @@ import { byteWidth } from "../tensor/dtype.ts";
 import { fuse } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
-import type { Location, MergeReceipt, MergeTask, NonFinite, Receipt, SurveyReceipt, SurveyTask, Task } from "./program.ts";
+import type {
+  Location,
+  MergeReceipt,
+  MergeTask,
+  NonFinite,
+  Receipt,
+  SurveyReceipt,
+  SurveyTask,
+  Task,
+} from "./program.ts";
 import { maxSlots, pieceElements, tileElements } from "./program.ts";
 import { SurveyRun } from "./survey.ts";
 import { TileMerger } from "./tile.ts";
@@ -112,7 +121,11 @@ export class Runner {
         if (encodeScan.nonfinite(out, n) > 0) merger.overflow(pointers, out, first, n);
       }
       clock.lap("compute");
-      const wrote = this.io.write(task.output, (task.first + done) * outWidth, this.kernel.u8(plan.output, count * outWidth));
+      const wrote = this.io.write(
+        task.output,
+        (task.first + done) * outWidth,
+        this.kernel.u8(plan.output, count * outWidth),
+      );
       if (wrote) await wrote;
       clock.lap("write");
     }
@@ -132,19 +145,32 @@ export class Runner {
     if (task.program.op !== "copy") throw new TypeError("not a copy program");
     const width = task.program.byteWidth;
     const clock = new Stopwatch(this.now);
-    const plan = this.layout(task.inputs.map(() => width), 0);
+    const plan = this.layout(
+      task.inputs.map(() => width),
+      0,
+    );
     let differs = -1;
     for (let done = 0; done < task.count; done += plan.stride) {
       signal?.throwIfAborted();
       const count = Math.min(plan.stride, task.count - done);
       clock.start();
-      await this.readStride(task.inputs, task.inputs.map(() => width), plan.inputs, task.first + done, count);
+      await this.readStride(
+        task.inputs,
+        task.inputs.map(() => width),
+        plan.inputs,
+        task.first + done,
+        count,
+      );
       clock.lap("read");
       for (let i = 1; i < plan.inputs.length && differs < 0; i++) {
         if (this.kernel.exports.same_bytes(plan.inputs[0]!, plan.inputs[i]!, count * width) === 0) differs = i;
       }
       clock.lap("compute");
-      const wrote = this.io.write(task.output, (task.first + done) * width, this.kernel.u8(plan.inputs[0]!, count * width));
+      const wrote = this.io.write(
+        task.output,
+        (task.first + done) * width,
+        this.kernel.u8(plan.inputs[0]!, count * width),
+      );
       if (wrote) await wrote;
       clock.lap("write");
     }
@@ -177,7 +203,13 @@ export class Runner {
     return { kind: "survey", id: task.id, nonFinite: nonFinite.list(), result: run.result(), nanoseconds: clock.laps };
   }
 
-  private async readStride(inputs: readonly Location[], widths: readonly number[], pointers: readonly number[], first: number, count: number) {
+  private async readStride(
+    inputs: readonly Location[],
+    widths: readonly number[],
+    pointers: readonly number[],
+    first: number,
+    count: number,
+  ) {
     for (let i = 0; i < inputs.length; i++) {
       const width = widths[i]!;
       const pending = this.io.read(inputs[i]!, first * width, this.kernel.u8(pointers[i]!, count * width));
@@ -190,7 +222,8 @@ export class Runner {
     const perElement = widths.reduce((a, b) => a + b, outWidth);
     const lanes = Math.max(widths.length, operands);
     const stride = strideFor(this.kernel.byteLength, lanes, perElement);
-    if (stride === 0) throw new RangeError(`worker memory of ${this.kernel.byteLength} bytes is too small for ${widths.length} inputs`);
+    if (stride === 0)
+      throw new RangeError(`worker memory of ${this.kernel.byteLength} bytes is too small for ${widths.length} inputs`);
     let at = this.kernel.heapStart;
     const take = (bytes: number) => {
       const here = at;
@@ -213,7 +246,13 @@ function* strides(task: SurveyTask, size: number): Generator<[number, number]> {
 }
 
 /** Looks for non-finite elements in a tile of every input; true if there is one. */
-function scanTile(scans: readonly LaneKernels[], pointers: readonly number[], first: number, count: number, tally: NonFiniteTally): boolean {
+function scanTile(
+  scans: readonly LaneKernels[],
+  pointers: readonly number[],
+  first: number,
+  count: number,
+  tally: NonFiniteTally,
+): boolean {
   let flagged = false;
   for (let i = 0; i < scans.length; i++) {
     const bad = scans[i]!.nonfinite(pointers[i]!, count);

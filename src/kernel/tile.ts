@@ -83,7 +83,18 @@ export class TileMerger {
     });
     if (program.terms.length === 0) this.kernel.u8(this.acc, count * 4).fill(0);
     if (elect && program.terms.length > 0) {
-      e.elect(this.acc, this.votes, this.factors, this.weights, program.terms.length, tileElements, count, byCode[elect.by], zeroCode[elect.zero], elect.divide ? 1 : 0);
+      e.elect(
+        this.acc,
+        this.votes,
+        this.factors,
+        this.weights,
+        program.terms.length,
+        tileElements,
+        count,
+        byCode[elect.by],
+        zeroCode[elect.zero],
+        elect.divide ? 1 : 0,
+      );
     }
     const lambda = program.lambda as number;
     if (program.base !== null) e.finish(this.acc, this.base, this.acc, lambda, count);
