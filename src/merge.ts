@@ -15,8 +15,8 @@ import { catalogue, methods } from "./methods/index.ts";
 import type { Method } from "./methods/method.ts";
 import { buildPlan } from "./plan/build.ts";
 import type { Plan } from "./plan/plan.ts";
-import { assignTensors, outLayers } from "./recipe/assign.ts";
-import { type ParsedRecipe, parseRecipe } from "./recipe/recipe.ts";
+import { assignTensors } from "./recipe/assign.ts";
+import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
 import { manifest, modelCard, type Provenance, planIdentity } from "./report.ts";
 import { Tally } from "./tally.ts";
 import { type Checkpoint, openCheckpoint } from "./tensor/checkpoint.ts";
@@ -47,8 +47,8 @@ export interface Prepared {
   /** Whose tokenizer files are copied, and the chat template that replaces its own. */
   readonly tokenizer: Checkpoint;
   readonly template: string | null;
-  /** Layers of a recipe in slices; null where the base's count stays. */
-  readonly layers: number | null;
+  /** Of a recipe in slices, the input layer that each output layer comes from; null where the base's layers stay. */
+  readonly layers: readonly number[] | null;
   readonly warnings: readonly Diagnostic[];
 }
 
@@ -113,7 +113,7 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
   const donor = await tokenizerDonor(recipe, checkpoints, request.recipe.folder, host);
   const template = chatTemplate(recipe);
   const planSha256 = bytesToHex(sha256(utf8ToBytes(planIdentity(built.plan))));
-  const layers = recipe.form === "slices" ? outLayers(recipe, namesOf) : null;
+  const layers = recipe.form === "slices" ? recipe.slices.flatMap(layersOf) : null;
   return {
     plan: built.plan,
     planSha256,
@@ -148,8 +148,10 @@ export async function merge(
     inputs: prepared.checkpoints.map((c) => c.folder),
     planSha256: prepared.planSha256,
   });
+  for (const diagnostic of stage.warnings) host.report({ type: "warning", diagnostic });
+  const hashes = plan.outputs.map((f) => host.hashFile(stage.path(f.name)));
   try {
-    const { tally, hashes } = await run(prepared, stage, host, started);
+    const tally = await run(prepared, stage, hashes, host, started);
     for (const c of prepared.checkpoints) {
       for (const f of c.files) if (f.identity) host.assertUnchanged(f.location, f.identity);
     }
@@ -182,6 +184,7 @@ export async function merge(
       warnings: prepared.warnings,
     };
   } catch (error) {
+    for (const hash of hashes) hash.close();
     await stage.abort();
     throw error;
   }
@@ -191,9 +194,10 @@ export async function merge(
 async function run(
   prepared: Prepared,
   stage: Stage,
+  hashes: readonly FileHash[],
   host: Host,
   started: number,
-): Promise<{ tally: Tally; hashes: FileHash[] }> {
+): Promise<Tally> {
   const { plan, method } = prepared;
   const job: Job = {
     files: [
@@ -204,7 +208,6 @@ async function run(
   };
   const tally = new Tally(plan);
   const written = new Written(plan);
-  const hashes = plan.outputs.map((f) => host.hashFile(stage.path(f.name)));
   const flushed = plan.outputs.map(() => 0);
   let flushing: Promise<void> | null = null;
   let doneBytes = 0;
@@ -237,15 +240,12 @@ async function run(
   const executor = host.createExecutor(job, plan.memory.workers);
   try {
     await drive(conductor, executor, host.signal);
-  } catch (error) {
-    for (const hash of hashes) hash.close();
-    throw error;
   } finally {
     await flushing;
     await executor.close();
   }
   host.report({ type: "progress", doneBytes, totalBytes, tensor: "", seconds: (host.now() - started) / 1000 });
-  return { tally, hashes };
+  return tally;
 }
 
 /** config.json, index, tokenizer files, model card and manifest. */
@@ -263,7 +263,6 @@ async function writeBeside(
   const dtype = floats.size === 1 ? [...floats][0]! : "F32";
   const hasHead = plan.tensors.some((t) => /(^|\.)(lm_head|embed_out)\.weight$/.test(t.name));
   if (donor.config) {
-    const layers = prepared.layers ?? undefined;
     const tied = donor.configTied === undefined ? undefined : donor.configTied && !hasHead;
     await stage.writeText(
       "config.json",
@@ -271,7 +270,7 @@ async function writeBeside(
         outputConfig(donor.config, {
           dtype,
           ...(tied === undefined ? {} : { tied }),
-          ...(layers === undefined ? {} : { numLayers: layers }),
+          ...(prepared.layers ? { numLayers: prepared.layers.length, layerSources: prepared.layers } : {}),
         }),
       ),
     );
@@ -327,6 +326,12 @@ async function writeBeside(
   await stage.writeText("mergekit_config.yml", request.recipe.text);
   if (plan.outputs.length > 1) await stage.writeText(indexName, indexJson(outputFiles(plan)));
   await stage.writeText("braid.json", manifest(provenance, facts));
+}
+
+/** The layers of a slice, as its first source counts them. */
+function layersOf(slice: ParsedSlice): number[] {
+  const [first, end] = slice.sources[0]!.layerRange!;
+  return Array.from({ length: end - first }, (_, i) => first + i);
 }
 
 function outputFiles(plan: Plan): OutputFile[] {

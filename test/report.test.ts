@@ -59,3 +59,20 @@ describe("the model card", () => {
     expect(text).toContain("`````yaml\nmerge_method: linear");
   });
 });
+
+describe("the config of a recipe in slices", () => {
+  test("has as many layers as the output, and lists that follow them", () =>
+    withTempFolder(async (temp) => {
+      const tensors = Object.fromEntries([0, 1, 2].map((i) => [`model.layers.${i}.w`, { data: [i, 1] }]));
+      const config = { model_type: "x", num_hidden_layers: 3, layer_types: ["full", "sliding", "linear"] };
+      const a = writeModel(join(temp, "a"), tensors, config);
+      const b = writeModel(join(temp, "b"), tensors, config);
+      const slice = (first: number, end: number) =>
+        `{sources: [{model: ${a}, layer_range: [${first}, ${end}]}, {model: ${b}, layer_range: [${first}, ${end}]}]}`;
+      const recipe = `merge_method: linear\nslices: [${slice(0, 2)}, ${slice(1, 3)}]\nparameters: {weight: 0.5}\n`;
+      await merge(requestFor(recipe), join(temp, "out"), { overwrite: false }, testHost());
+      const out = JSON.parse(readFileSync(join(temp, "out/config.json"), "utf8")) as Record<string, unknown>;
+      expect(out.num_hidden_layers).toBe(4);
+      expect(out.layer_types).toEqual(["full", "sliding", "sliding", "linear"]);
+    }));
+});
