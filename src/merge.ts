@@ -32,7 +32,7 @@ import { Written } from "./written.ts";
 export const defaultSeed = "42";
 const progressMs = 100;
 /** Bytes that are sent to the disk together while the merge goes on. */
-const flushBytes = 128 * 1024 * 1024;
+const flushBytes = 256 * 1024 * 1024;
 /** Room for what goes beside the tensors. */
 const spareBytes = 64 * 1024 * 1024;
 
