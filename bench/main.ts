@@ -38,6 +38,8 @@ interface Row {
   readonly floor: number;
   readonly gigabytesPerSecond: number;
   readonly nanosecondsPerParameterAndCore: number;
+  /** Of the last run: what a worker spends on a parameter, reading, computing and writing. */
+  readonly workerNanoseconds: { readonly read: number; readonly compute: number; readonly write: number };
   readonly peakMemoryMiB: number;
   readonly sha256: string;
 }
@@ -77,6 +79,11 @@ for (const method of options.methods.split(",")) {
       floor: median(floor),
       gigabytesPerSecond: (inputs.length * summary.bytesWritten + summary.bytesWritten) / wall / 1e9,
       nanosecondsPerParameterAndCore: (wall * 1e9 * Math.min(workers, 2)) / summary.parameters,
+      workerNanoseconds: {
+        read: (summary.workerSeconds.read * 1e9) / summary.parameters,
+        compute: (summary.workerSeconds.compute * 1e9) / summary.parameters,
+        write: (summary.workerSeconds.write * 1e9) / summary.parameters,
+      },
       peakMemoryMiB: (summary.peakMemoryBytes ?? 0) / 2 ** 20,
       sha256: summary.files[0]!.sha256,
     };
@@ -93,11 +100,11 @@ const table = [
   "",
   `${machine()}. Warm page cache, medians of ${runs}, whole processes; \`npm run bench -- --shape ${shape.name} --runs ${runs}${options.scaling ? " --scaling" : ""}\`.`,
   "",
-  "| method | runtime | workers | seconds | copy floor | × floor | GB/s | ns/parameter/core | peak MiB |",
-  "|---|---|---|---|---|---|---|---|---|",
+  "| method | runtime | workers | seconds | copy floor | × floor | GB/s | ns/parameter/core | of it read + compute + write | peak MiB |",
+  "|---|---|---|---|---|---|---|---|---|---|",
   ...rows.map(
     (r) =>
-      `| ${r.method} | ${r.runtime} | ${r.workers} | ${r.seconds.toFixed(2)} | ${r.floor.toFixed(2)} | ${(r.seconds / r.floor).toFixed(2)} | ${r.gigabytesPerSecond.toFixed(2)} | ${r.nanosecondsPerParameterAndCore.toFixed(2)} | ${r.peakMemoryMiB.toFixed(0)} |`,
+      `| ${r.method} | ${r.runtime} | ${r.workers} | ${r.seconds.toFixed(2)} | ${r.floor.toFixed(2)} | ${(r.seconds / r.floor).toFixed(2)} | ${r.gigabytesPerSecond.toFixed(2)} | ${r.nanosecondsPerParameterAndCore.toFixed(2)} | ${r.workerNanoseconds.read.toFixed(1)} + ${r.workerNanoseconds.compute.toFixed(1)} + ${r.workerNanoseconds.write.toFixed(1)} | ${r.peakMemoryMiB.toFixed(0)} |`,
   ),
   "",
 ].join("\n");

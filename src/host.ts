@@ -105,6 +105,8 @@ export interface MergeSummary {
   readonly bytesWritten: number;
   readonly seconds: number;
   readonly workers: number;
+  /** What the workers spent, added up over them. */
+  readonly workerSeconds: { readonly read: number; readonly compute: number; readonly write: number };
   /** Per non-base model of a method that drops at random: asked and actual drop rate over all tensors. */
   readonly dropRates: readonly { readonly model: string; readonly asked: number | null; readonly actual: number }[];
   /** Per model of a method that trims by magnitude: the density that was realised. */

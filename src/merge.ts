@@ -151,7 +151,7 @@ export async function merge(
   for (const diagnostic of stage.warnings) host.report({ type: "warning", diagnostic });
   const hashes = plan.outputs.map((f) => host.hashFile(stage.path(f.name)));
   try {
-    const tally = await run(prepared, stage, hashes, host, started);
+    const { tally, workerSeconds } = await run(prepared, stage, hashes, host, started);
     for (const c of prepared.checkpoints) {
       for (const f of c.files) if (f.identity) host.assertUnchanged(f.location, f.identity);
     }
@@ -169,6 +169,7 @@ export async function merge(
       bytesRead: plan.bytesRead,
       bytesWritten: plan.bytesWritten,
       workers: plan.memory.workers,
+      workerSeconds,
       ...tally.summary(),
       plannedPeakBytes: plan.memory.peakBytes,
       planSha256: prepared.planSha256,
@@ -197,7 +198,7 @@ async function run(
   hashes: readonly FileHash[],
   host: Host,
   started: number,
-): Promise<Tally> {
+): Promise<{ tally: Tally; workerSeconds: MergeSummary["workerSeconds"] }> {
   const { plan, method } = prepared;
   const job: Job = {
     files: [
@@ -210,12 +211,14 @@ async function run(
   const written = new Written(plan);
   const flushed = plan.outputs.map(() => 0);
   let flushing: Promise<void> | null = null;
+  const workerSeconds = { read: 0, compute: 0, write: 0 };
   let doneBytes = 0;
   let reported = Number.NEGATIVE_INFINITY;
   const totalBytes = plan.bytesRead + plan.bytesWritten;
   const conductor = new Conductor(plan, method, {
     outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
-    progress: (bytes, tensor, task) => {
+    progress: (bytes, tensor, task, receipt) => {
+      for (const part of ["read", "compute", "write"] as const) workerSeconds[part] += receipt.nanoseconds[part] / 1e9;
       const at = written.add(task);
       if (at) {
         hashes[at.file]!.advance(at.mark);
@@ -245,7 +248,7 @@ async function run(
     await executor.close();
   }
   host.report({ type: "progress", doneBytes, totalBytes, tensor: "", seconds: (host.now() - started) / 1000 });
-  return tally;
+  return { tally, workerSeconds };
 }
 
 /** config.json, index, tokenizer files, model card and manifest. */

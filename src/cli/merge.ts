@@ -51,12 +51,16 @@ const rateTable = (rows: MergeSummary["dropRates"], title: string): string[][] =
   ]);
 
 export function summaryText(summary: MergeSummary): string {
-  const { seconds, parameters, bytesRead, bytesWritten, peakMemoryBytes: peak } = summary;
+  const { seconds, parameters, bytesRead, bytesWritten, workerSeconds: work, peakMemoryBytes: peak } = summary;
   const rate = seconds > 0 ? (bytesRead + bytesWritten) / seconds / 1e9 : 0;
   const rows = [
     [
       "rate",
       `${rate.toFixed(2)} GB/s, ${((seconds * 1e9) / Math.max(parameters, 1)).toFixed(1)} ns/parameter, ${plural(summary.workers, "worker")}`,
+    ],
+    [
+      "work",
+      `${work.read.toFixed(2)} s reading, ${work.compute.toFixed(2)} s computing, ${work.write.toFixed(2)} s writing, added up over the workers`,
     ],
     ["bytes", `${formatBytes(bytesRead)} read, ${formatBytes(bytesWritten)} written`],
     ...rateTable(summary.dropRates, "dropped"),

@@ -28,7 +28,7 @@ export interface ConductorHooks {
   /** Called as soon as a tensor is complete, or as its survey has seen non-finite inputs. May throw to stop the merge. */
   outcome(outcome: TensorOutcome, complete: boolean): void;
   /** Bytes read and written by a finished task. */
-  progress(bytes: number, tensor: PlanTensor, task: Task): void;
+  progress(bytes: number, tensor: PlanTensor, task: Task, receipt: Receipt): void;
 }
 
 interface OpenTensor {
@@ -101,7 +101,7 @@ export class Conductor implements TaskSource {
       const first = was ? Math.min(was.first, n.first) : n.first;
       t.nonFinite.set(n.input, { input: n.input, count: (was?.count ?? 0) + n.count, first });
     }
-    this.hooks.progress(this.bytesOf(task, t.tensor), t.tensor, task);
+    this.hooks.progress(this.bytesOf(task, t.tensor), t.tensor, task, receipt);
     if (receipt.kind === "survey") {
       const outcome = t.merger!.add(receipt.result, task.first, task.count);
       if (outcome && t.left === 0) this.advance(t, outcome);
