@@ -250,11 +250,7 @@ describe("the paper's 1/(1 − p), by numpy", () => {
           total.elements += r.elements;
           total.worst = Math.max(total.worst, r.worst);
         }
-        expect({ id: c.id, beyond: total.beyond, worst: total.worst }).toEqual({
-          id: c.id,
-          beyond: 0,
-          worst: total.worst,
-        });
+        expect({ id: c.id, beyond: total.beyond }).toEqual({ id: c.id, beyond: 0 });
         expect(excuses).toBeLessThanOrEqual(total.elements / 1000);
         if (c.out_dtype === "bfloat16") expect(total.unequal).toBeLessThanOrEqual(Math.max(8, total.elements / 1000));
       }),
