@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { compileKernel, createKernel } from "../src/kernel/kernel.ts";
 import { maskKey, maskThreshold } from "../src/kernel/mask.ts";
 import { merge } from "../src/merge.ts";
+import { methods } from "../src/methods/index.ts";
 import { projectRoot, requestFor, testHost, withTempFolder } from "./support/host.ts";
 import { readCheckpoint, readSafetensors } from "./support/tensors.ts";
 
@@ -34,7 +35,10 @@ interface Case {
   all_output_tensors: Record<string, { shape: number[]; dtype: string; sum: number; l2: number }>;
 }
 
-const manifest = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as { cases: Case[] };
+/** Cases of methods and model references that Braid does not carry out yet wait in the folder. */
+const waiting = (c: Case) => !methods.has(c.method) || c.id.startsWith("lora-");
+const all = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as { cases: Case[] };
+const manifest = { cases: all.cases.filter((c) => !waiting(c)) };
 const torch: Record<string, string> = { F32: "float32", BF16: "bfloat16", F16: "float16" };
 
 /** The goldens name models relative to the fixtures they came from. */
