@@ -14,6 +14,7 @@ import { declaredLicense } from "./license.ts";
 import { catalogue, methods } from "./methods/index.ts";
 import type { Method } from "./methods/method.ts";
 import { buildPlan } from "./plan/build.ts";
+import { type InputModel, withoutViews } from "./plan/model.ts";
 import type { Plan } from "./plan/plan.ts";
 import { assignTensors } from "./recipe/assign.ts";
 import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
@@ -79,7 +80,7 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
     });
   }
   const locations: ModelLocation[] = [];
-  const checkpoints: Checkpoint[] = [];
+  const checkpoints: InputModel[] = [];
   for (const model of recipe.models) {
     if (model.lora) {
       fail("recipe-unsupported", `Cannot merge ${quote(model.display)}: this version does not fold LoRA adapters yet`, {
@@ -90,10 +91,10 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
     const places = { cwd: host.cwd, recipeFolder: request.recipe.folder, env: host.env, home: host.home };
     const location = await resolveModel(reference, places, host.fs);
     locations.push(location);
-    checkpoints.push(await openCheckpoint(reference, location.folder, { file: location.file }));
+    checkpoints.push(withoutViews(await openCheckpoint(reference, location.folder, { file: location.file })));
   }
   const warnings: Diagnostic[] = [...recipe.warnings];
-  const names = checkpoints.map((c) => new Set(c.tensors.keys()));
+  const names = checkpoints.map((c) => new Set([...c.tensors.keys(), ...c.views.keys()]));
   const namesOf = (model: number) => names[model]!;
   const assigned = assignTensors(recipe, known, namesOf, (d) => warnings.push(d));
   const recipeSha256 = bytesToHex(sha256(utf8ToBytes(request.recipe.text)));

@@ -101,6 +101,7 @@ const kernelForPlanners = new Set([
   "src/kernel/program.ts",
   "src/kernel/mask.ts",
   "src/kernel/run.ts",
+  "src/kernel/view.ts",
   "src/kernel/tile.ts",
 ]);
 

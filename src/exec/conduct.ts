@@ -1,7 +1,17 @@
 // Turns a plan into tasks as they become ready: a tensor's surveys first, then its slices, several tensors at a time so that
 // no worker waits for a survey to close.
 
-import type { MergeReceipt, NonFinite, Program, Receipt, Survey, SurveyTask, Task } from "../kernel/program.ts";
+import type {
+  MergeReceipt,
+  NonFinite,
+  Program,
+  Receipt,
+  Survey,
+  SurveyTask,
+  Task,
+  TaskInput,
+} from "../kernel/program.ts";
+import { cutView } from "../kernel/view.ts";
 import type { Method, SurveyResult } from "../methods/method.ts";
 import type { Plan, PlanTensor } from "../plan/plan.ts";
 import { byteWidth } from "../tensor/dtype.ts";
@@ -197,7 +207,12 @@ export class Conductor implements TaskSource {
 
   private queue(t: OpenTensor, task: Task): void {
     // Locations travel to workers; what else the plan knows of an input stays here.
-    const inputs = task.inputs.map(({ file, start }) => ({ file, start }));
+    const inputs = task.inputs.map(({ file, start, view }): TaskInput => {
+      if (!view) return { file, start };
+      // A sample looks at pieces from all over the tensor.
+      const whole = task.kind === "survey" && task.pieces;
+      return { file, start, view: whole ? view : cutView(view, task.first, task.count) };
+    });
     t.ready.push({ ...task, inputs });
     t.left++;
     this.owners.set(task.id, t);

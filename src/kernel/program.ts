@@ -7,6 +7,7 @@
 // `base: null` leaves out the subtraction and the final addition (linear, SLERP: out = λ · Σ c_i · x_i).
 
 import type { FloatDtype } from "../tensor/dtype.ts";
+import type { View } from "./view.ts";
 
 /** A number, or the name of one that the method computes from its surveys before the program runs. */
 export type Scalar = number | { readonly from: string };
@@ -122,13 +123,18 @@ export interface Location {
   readonly start: number;
 }
 
+/** An input of a task: a tensor as it lies in a file, or a view that is computed while it is read. */
+export interface TaskInput extends Location {
+  readonly view?: View;
+}
+
 /** A unit of work: elements [first, first + count) of one tensor. `first` is a multiple of 4,096. */
 export interface MergeTask {
   readonly kind: "merge";
   readonly id: number;
   readonly first: number;
   readonly count: number;
-  readonly inputs: readonly Location[];
+  readonly inputs: readonly TaskInput[];
   readonly output: Location;
   readonly program: Program;
   readonly policy: Policy;
@@ -167,7 +173,7 @@ export interface SurveyTask {
   readonly id: number;
   readonly first: number;
   readonly count: number;
-  readonly inputs: readonly Location[];
+  readonly inputs: readonly TaskInput[];
   readonly dtypes: readonly FloatDtype[];
   readonly round: SurveyRound;
   /** Look at `pieceElements` elements from each of these on (multiples of 16) instead of at `count` from `first` on. */

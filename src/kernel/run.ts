@@ -6,6 +6,7 @@ import { byteWidth } from "../tensor/dtype.ts";
 import { fuse } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
+import { Scratch } from "./operand.ts";
 import type {
   Location,
   MergeReceipt,
@@ -15,10 +16,12 @@ import type {
   SurveyReceipt,
   SurveyTask,
   Task,
+  TaskInput,
 } from "./program.ts";
 import { maxSlots, pieceElements, tileElements } from "./program.ts";
 import { SurveyRun } from "./survey.ts";
 import { TileMerger } from "./tile.ts";
+import { createReader, type Reader, readerBytes } from "./view.ts";
 
 /** How tensor bytes reach the kernel's memory and leave it. Both may answer at once or with a promise. */
 export interface TaskIo {
@@ -97,7 +100,8 @@ export class Runner {
     const clock = new Stopwatch(this.now);
     const widths = program.inputs.map(byteWidth);
     const outWidth = byteWidth(program.out);
-    const plan = this.layout(widths, outWidth);
+    const plan = this.layout(widths, outWidth, task.inputs);
+    const readers = this.readers(task.inputs, program.inputs, plan.views);
     const merger = new TileMerger(this.kernel, program, task.policy, plan.scratch);
     const fused = fuse(this.kernel, program, plan.spare, merger.kept);
     const encodeScan = kernelsFor(this.kernel, program.out);
@@ -108,7 +112,7 @@ export class Runner {
       signal?.throwIfAborted();
       const count = Math.min(plan.stride, task.count - done);
       clock.start();
-      await this.readStride(task.inputs, widths, plan.inputs, task.first + done, count);
+      await readStride(readers, plan.inputs, task.first + done, count);
       clock.lap("read");
       for (let t = 0; t < count; t += tileElements) {
         const n = Math.min(tileElements, count - t);
@@ -148,19 +152,18 @@ export class Runner {
     const plan = this.layout(
       task.inputs.map(() => width),
       0,
+      [],
     );
+    const readers = task.inputs.map((input): Reader => {
+      if (input.view) throw new TypeError("a copy reads tensors as they are");
+      return { read: (first, count, to) => this.io.read(input, first * width, this.kernel.u8(to, count * width)) };
+    });
     let differs = -1;
     for (let done = 0; done < task.count; done += plan.stride) {
       signal?.throwIfAborted();
       const count = Math.min(plan.stride, task.count - done);
       clock.start();
-      await this.readStride(
-        task.inputs,
-        task.inputs.map(() => width),
-        plan.inputs,
-        task.first + done,
-        count,
-      );
+      await readStride(readers, plan.inputs, task.first + done, count);
       clock.lap("read");
       for (let i = 1; i < plan.inputs.length && differs < 0; i++) {
         if (this.kernel.exports.same_bytes(plan.inputs[0]!, plan.inputs[i]!, count * width) === 0) differs = i;
@@ -181,7 +184,8 @@ export class Runner {
   private async survey(task: SurveyTask, signal?: AbortSignal): Promise<SurveyReceipt> {
     const clock = new Stopwatch(this.now);
     const widths = task.dtypes.map(byteWidth);
-    const plan = this.layout(widths, 0, task.round.operands.length);
+    const plan = this.layout(widths, 0, task.inputs, task.round.operands.length);
+    const readers = this.readers(task.inputs, task.dtypes, plan.views);
     const run = new SurveyRun(this.kernel, task, plan.scratch);
     const scans = task.dtypes.map((d: FloatDtype) => kernelsFor(this.kernel, d));
     const nonFinite = new NonFiniteTally(widths.length);
@@ -190,7 +194,7 @@ export class Runner {
     for (const [start, count] of strides(task, plan.stride)) {
       signal?.throwIfAborted();
       clock.start();
-      await this.readStride(task.inputs, widths, plan.inputs, start, count);
+      await readStride(readers, plan.inputs, start, count);
       clock.lap("read");
       for (let t = 0; t < count; t += tileElements) {
         const n = Math.min(tileElements, count - t);
@@ -203,25 +207,21 @@ export class Runner {
     return { kind: "survey", id: task.id, nonFinite: nonFinite.list(), result: run.result(), nanoseconds: clock.laps };
   }
 
-  private async readStride(
-    inputs: readonly Location[],
-    widths: readonly number[],
-    pointers: readonly number[],
-    first: number,
-    count: number,
-  ) {
-    for (let i = 0; i < inputs.length; i++) {
-      const width = widths[i]!;
-      const pending = this.io.read(inputs[i]!, first * width, this.kernel.u8(pointers[i]!, count * width));
-      if (pending) await pending;
-    }
+  private readers(
+    inputs: readonly TaskInput[],
+    dtypes: readonly FloatDtype[],
+    region: { start: number; end: number },
+  ): Reader[] {
+    const scratch = new Scratch(region);
+    return inputs.map((input, i) => createReader(this.kernel, input, dtypes[i]!, this.io, scratch));
   }
 
   /** Places strides and scratch in the worker's memory. Throws when not even one tile fits: the planner prevents it. */
-  private layout(widths: readonly number[], outWidth: number, operands = widths.length) {
+  private layout(widths: readonly number[], outWidth: number, viewed: readonly TaskInput[], operands = widths.length) {
     const perElement = widths.reduce((a, b) => a + b, outWidth);
     const lanes = Math.max(widths.length, operands);
-    const stride = strideFor(this.kernel.byteLength, lanes, perElement);
+    const viewBytes = viewed.reduce((sum, input) => sum + readerBytes(input), 0);
+    const stride = strideFor(this.kernel.byteLength - viewBytes, lanes, perElement);
     if (stride === 0)
       throw new RangeError(`worker memory of ${this.kernel.byteLength} bytes is too small for ${widths.length} inputs`);
     let at = this.kernel.heapStart;
@@ -232,10 +232,19 @@ export class Runner {
     };
     const inputs = widths.map((w) => take(w * stride));
     const output = take(outWidth * stride);
+    const start = take(viewBytes);
+    const views = { start, end: start + viewBytes };
     // The fused kernels' masks and pointers lie behind the tiles of the separate ones, which stay ready for a tile that needs them.
     const end = this.kernel.heapStart + this.kernel.byteLength;
     const spare = { start: at + tileScratch(lanes), end };
-    return { stride, inputs, output, scratch: { start: at, end }, spare };
+    return { stride, inputs, output, views, scratch: { start: at, end }, spare };
+  }
+}
+
+async function readStride(readers: readonly Reader[], pointers: readonly number[], first: number, count: number) {
+  for (let i = 0; i < readers.length; i++) {
+    const pending = readers[i]!.read(first, count, pointers[i]!);
+    if (pending) await pending;
   }
 }
 

@@ -3,13 +3,15 @@
 
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
 import { type MergeTask, type Policy, type Survey, sampledFrom } from "../kernel/program.ts";
+import { moveView, readerBytes } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
 import type { ParsedRecipe } from "../recipe/recipe.ts";
-import type { Checkpoint, TensorInfo } from "../tensor/checkpoint.ts";
+import type { TensorInfo } from "../tensor/checkpoint.ts";
 import { byteWidth, type Dtype, type FloatDtype, isFloat, promote, torchNames } from "../tensor/dtype.ts";
 import { layoutShards } from "../tensor/shards.ts";
 import { planMemory } from "./memory.ts";
+import type { InputModel, ViewedTensor } from "./model.ts";
 import type { Plan, PlanFile, PlanTensor } from "./plan.ts";
 
 export interface BuildOptions {
@@ -38,7 +40,7 @@ const maxErrors = 20;
 export function buildPlan(
   recipe: ParsedRecipe,
   assignments: readonly TensorAssignment[],
-  checkpoints: readonly Checkpoint[],
+  checkpoints: readonly InputModel[],
   method: Method,
   options: BuildOptions,
 ): Built {
@@ -100,6 +102,7 @@ export function buildPlan(
       inputs: Math.max(...tensors.map((t) => Math.max(t.inputs.length, ...t.surveys.map((s) => s.operands.length)))),
       bytesPerElement: Math.max(...tensors.map((t) => readWidth(t) + byteWidth(t.dtype))),
       surveyOperands: Math.max(...tensors.map((t) => Math.max(0, ...t.surveys.map((s) => s.operands.length)))),
+      viewBytes: Math.max(...tensors.map((t) => t.inputs.reduce((sum, i) => sum + readerBytes(i), 0))),
       parameters,
       headerBytes: checkpoints.length * files.reduce((sum, f) => sum + f.header.length, 0),
     },
@@ -151,14 +154,14 @@ interface Draft {
 
 interface Found {
   readonly model: number;
-  readonly info: TensorInfo;
+  readonly info: TensorInfo & Partial<ViewedTensor>;
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
 function draft(
   recipe: ParsedRecipe,
   assignment: TensorAssignment,
-  checkpoints: readonly Checkpoint[],
+  checkpoints: readonly InputModel[],
   firstFile: readonly number[],
   method: Method,
   options: BuildOptions,
@@ -192,6 +195,7 @@ function draft(
   const inputs = found.map(({ model, info }) => ({
     file: firstFile[model]! + info.file,
     start: info.start,
+    ...(info.view ? { view: moveView(info.view, firstFile[model]!) } : {}),
     dtype: info.dtype,
     model,
     tensor: info.name,
@@ -245,11 +249,11 @@ function draft(
 }
 
 /** The tensor of that name; a head that is tied to the embeddings is read from them. */
-function lookUp(checkpoint: Checkpoint, name: string): TensorInfo | undefined {
-  const own = checkpoint.tensors.get(name);
+function lookUp(checkpoint: InputModel, name: string): (TensorInfo & Partial<ViewedTensor>) | undefined {
+  const own = checkpoint.views.get(name) ?? checkpoint.tensors.get(name);
   if (own || !checkpoint.tied || !/(^|\.)(lm_head|embed_out)\.weight$/.test(name)) return own;
   for (const [other, info] of checkpoint.tensors)
-    if (/(^|\.)(embed_tokens|wte|embed_in)\.weight$/.test(other)) return info;
+    if (/(^|\.)(embed_tokens|wte|embed_in)\.weight$/.test(other)) return checkpoint.views.get(other) ?? info;
   return undefined;
 }
 
@@ -261,7 +265,7 @@ function outputDtype(
   recipe: ParsedRecipe,
   name: string,
   found: readonly Found[],
-  checkpoints: readonly Checkpoint[],
+  checkpoints: readonly InputModel[],
 ): FloatDtype {
   for (const f of found) {
     if (isFloat(f.info.dtype)) continue;
@@ -282,7 +286,7 @@ function outputDtype(
   return dtype as FloatDtype;
 }
 
-function checkShapes(name: string, found: readonly Found[], checkpoints: readonly Checkpoint[]): void {
+function checkShapes(name: string, found: readonly Found[], checkpoints: readonly InputModel[]): void {
   const first = found[0]!;
   for (const f of found) {
     const same =

@@ -20,6 +20,8 @@ export interface Shapes {
   /** The most inputs of any task, and the most bytes per element over its inputs and output. */
   readonly inputs: number;
   readonly bytesPerElement: number;
+  /** The most bytes that reading views takes in a task, beside strides. */
+  readonly viewBytes: number;
   readonly surveyOperands: number;
   readonly parameters: number;
   readonly headerBytes: number;
@@ -34,7 +36,9 @@ export function planMemory(
   const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes;
   // Headers live as text, as maps and in the plan: about six times their size.
   const fixed = runtimeBytes + workers * runtimeBytesPerWorker + surveyBytes + 6 * shapes.headerBytes;
-  const cost = (stride: number) => fixed + workers * workerBytesFor(shapes.inputs, shapes.bytesPerElement, stride);
+  const workerBytes = (stride: number) =>
+    workerBytesFor(shapes.inputs, shapes.bytesPerElement, stride) + shapes.viewBytes;
+  const cost = (stride: number) => fixed + workers * workerBytes(stride);
   let stride = maxStrideElements;
   while (stride > tileElements && cost(stride) > limitBytes) stride /= 2;
   if (cost(stride) > limitBytes) {
@@ -51,7 +55,7 @@ export function planMemory(
     workers,
     sliceElements: slice,
     strideElements: stride,
-    workerBytes: workerBytesFor(shapes.inputs, shapes.bytesPerElement, stride),
+    workerBytes: workerBytes(stride),
     surveyBytes,
     runtimeBytes: runtimeBytes + workers * runtimeBytesPerWorker,
     peakBytes: cost(stride),

@@ -1,6 +1,6 @@
 // The plan: recipe + headers → JSON that says everything that will happen. Pure data; nothing here reads a tensor byte.
 
-import type { Location, Policy, Program, Survey } from "../kernel/program.ts";
+import type { Location, Policy, Program, Survey, TaskInput } from "../kernel/program.ts";
 import type { Dtype } from "../tensor/dtype.ts";
 
 export interface PlanInput {
@@ -31,7 +31,7 @@ export interface PlanTensor {
   readonly shape: readonly number[];
   readonly count: number;
   /** Index into `inputFiles`, and the byte where the tensor starts. */
-  readonly inputs: readonly (Location & { readonly dtype: Dtype; readonly model: number; readonly tensor: string })[];
+  readonly inputs: readonly (TaskInput & { readonly dtype: Dtype; readonly model: number; readonly tensor: string })[];
   /** Index into `outputs`, and the byte where the tensor starts. */
   readonly output: Location;
   readonly surveys: readonly Survey[];
