@@ -54,6 +54,13 @@ const cases: Refusal[] = [
     says: ["drop_rate", "[0, 1)", "recipe.yml:3:"],
   },
   {
+    name: "a trim by rows",
+    recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: 0.5, scope: row}\n${models}`,
+    kind: "recipe-unsupported",
+    exit: 2,
+    says: ["Cannot trim", "by row", "scope tensor"],
+  },
+  {
     name: "density 0",
     recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: 0}\n${models}`,
     kind: "recipe-parameter",

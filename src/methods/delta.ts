@@ -51,6 +51,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   const normalize = flagOf(tensor, "normalize", style.normalize);
   const lambda = numberOf(tensor, "lambda", 1);
   const rescale = rescaleOf(tensor, style);
+  scopeOf(tensor);
   const combine = style.elect ? electionOf(tensor, normalize) : ({ op: "sum" } as const);
   const divisor = normalize && combine.op === "sum" && others.length > 0 ? weightSum(tensor, weights) : 1;
 
@@ -175,6 +176,23 @@ function rescaleOf(tensor: MethodTensor, style: DeltaStyle): Rescale {
     );
   }
   return rule;
+}
+
+export const scopes = ["tensor", "model", "row"] as const;
+
+/** What the trim ranks together. */
+function scopeOf(tensor: MethodTensor): "tensor" {
+  const scope = choiceOf(tensor, "scope", scopes, "tensor");
+  if (scope !== "tensor") {
+    fail(
+      "recipe-unsupported",
+      `Cannot trim ${quote(tensor.name)} by ${scope}: this version trims each tensor by itself`,
+      {
+        hint: "Use scope tensor, or leave it out.",
+      },
+    );
+  }
+  return scope;
 }
 
 function electionOf(tensor: MethodTensor, normalize: boolean): Combine {

@@ -74,6 +74,15 @@ export const tiesParameter: ParameterSpec = {
     "Equal magnitudes at the threshold: keep them all (include), or the lowest indices until k is reached (exact).",
 };
 
+export const scopeParameter: ParameterSpec = {
+  name: "scope",
+  kind: "choice",
+  per: "tensor",
+  choices: ["tensor", "model", "row"],
+  describe:
+    "What a magnitude trim ranks together: each tensor (the default), all merged tensors of a model (the TIES paper), or each row.",
+};
+
 export const electionParameters: readonly ParameterSpec[] = [
   {
     name: "elect",

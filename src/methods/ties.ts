@@ -6,6 +6,7 @@ import {
   lambdaParameter,
   normalizeParameter,
   rescaleParameter,
+  scopeParameter,
   tiesParameter,
   weightParameter,
 } from "./parameters.ts";
@@ -27,6 +28,7 @@ export const ties: Method = {
     lambdaParameter,
     rescaleParameter(false),
     tiesParameter,
+    scopeParameter,
     ...electionParameters,
   ],
   compile: (tensor) =>
