@@ -12,6 +12,7 @@ port.on(
   createWorkerLoop({
     post: (message, transfer) => port.postMessage(message, transfer),
     now: () => performance.now(),
+    timeOrigin: performance.timeOrigin,
     opener: fileOpener,
   }),
 );

@@ -13,6 +13,8 @@ export interface Job {
   readonly files: readonly JobFile[];
   /** Bytes that each worker may use for tensor data. */
   readonly workerBytes: number;
+  /** Receipts tell the phases of their tasks. */
+  readonly profile?: boolean;
 }
 
 export interface Executor {

@@ -7,7 +7,14 @@ import type { Job } from "./executor.ts";
 
 export type ToWorker =
   /** First of all. `cancelled` is shared: the coordinator sets the slot of a task that nobody waits for any more. */
-  | { readonly type: "init"; readonly module: WebAssembly.Module; readonly job: Job; readonly cancelled: Int32Array }
+  | {
+      readonly type: "init";
+      readonly module: WebAssembly.Module;
+      readonly job: Job;
+      readonly cancelled: Int32Array;
+      /** When the coordinator's clock was 0. */
+      readonly timeOrigin: number | undefined;
+    }
   | { readonly type: "task"; readonly slot: number; readonly task: Task }
   /** Bring what was written to stable storage. */
   | { readonly type: "sync" }

@@ -23,6 +23,8 @@ export interface ThreadPoolOptions {
   readonly job: Job;
   /** src/cli/worker.ts, or what a bundler made of it. */
   readonly entry: URL | string;
+  /** When this thread's clock was 0, as workers know it of theirs: profiles of all of them are then on one clock. */
+  readonly timeOrigin?: number;
 }
 
 interface Call {
@@ -38,6 +40,8 @@ interface Call {
 
 interface Member {
   readonly worker: Worker;
+  /** In the order of their start; one that takes a dead worker's place has a number of its own. */
+  readonly number: number;
   /** One flag a slot: set when its call was aborted. */
   readonly cancelled: Int32Array;
   readonly slots: (Call | null)[];
@@ -69,6 +73,7 @@ class ThreadPool implements Executor {
   /** A worker came up. */
   private started = false;
   private replacements = 0;
+  private spawned = 0;
   /** Why no task can run any more. */
   private failure: Error | null = null;
   /** A task failed or was aborted. */
@@ -100,7 +105,7 @@ class ThreadPool implements Executor {
   }
 
   private spawn(): void {
-    const { entry, module, job } = this.options;
+    const { entry, module, job, timeOrigin } = this.options;
     let worker: Worker;
     try {
       // Workers need no environment, and so get no token out of it.
@@ -112,6 +117,7 @@ class ThreadPool implements Executor {
     }
     const member: Member = {
       worker,
+      number: this.spawned++,
       cancelled: new Int32Array(new SharedArrayBuffer(queueDepth * Int32Array.BYTES_PER_ELEMENT)),
       slots: Array.from({ length: queueDepth }, () => null),
       order: [],
@@ -126,7 +132,7 @@ class ThreadPool implements Executor {
     worker.on("messageerror", (error) => this.bury(member, `its message cannot be read: ${error}`));
     worker.on("error", (error) => this.bury(member, error instanceof Error ? error.message : String(error)));
     worker.on("exit", (code) => this.bury(member, `exit code ${code}`));
-    this.tell(member, { type: "init", module, job, cancelled: member.cancelled });
+    this.tell(member, { type: "init", module, job, cancelled: member.cancelled, timeOrigin });
   }
 
   private tell(member: Member, message: ToWorker): void {
@@ -135,7 +141,8 @@ class ThreadPool implements Executor {
 
   private hear(member: Member, message: FromWorker): void {
     if (message.type === "ready") this.started = member.ready = true;
-    else if (message.type === "receipt") this.settle(this.take(member, message.slot), message.receipt, null);
+    else if (message.type === "receipt")
+      this.settle(this.take(member, message.slot), numbered(message.receipt, member), null);
     else if (message.type === "error") this.settle(this.take(member, message.slot), null, errorFromWire(message.error));
     else if (message.type === "unfit") this.failAll(errorFromWire(message.error));
     else if (message.type === "closed") member.closed.resolve();
@@ -246,6 +253,10 @@ class ThreadPool implements Executor {
       this.bury(member, "closed");
     }
   }
+}
+
+function numbered(receipt: Receipt, { number }: Member): Receipt {
+  return receipt.profile ? { ...receipt, profile: { ...receipt.profile, worker: number } } : receipt;
 }
 
 function workerDied(what: string, why: string): BraidError {

@@ -12,17 +12,26 @@ export interface WorkerHost {
   post(message: FromWorker, transfer: ArrayBuffer[]): void;
   /** Milliseconds with fractions. */
   now(): number;
+  /** When `now` was 0, in milliseconds of a clock that all threads share. */
+  readonly timeOrigin?: number;
   readonly opener: Opener;
   /** Runs tasks; tests put stand-ins here. */
   readonly createRunner?: CreateRunner;
 }
 
 export type RunTask = (task: Task) => Promise<Receipt>;
-export type CreateRunner = (module: WebAssembly.Module, job: Job, io: TaskIo, now: () => number) => RunTask;
+/** `shift`: milliseconds from `now` to the coordinator's clock. */
+export type CreateRunner = (
+  module: WebAssembly.Module,
+  job: Job,
+  io: TaskIo,
+  now: () => number,
+  shift?: number,
+) => RunTask;
 
 /** A kernel with the job's memory, and a Runner on it. */
-export const createTaskRunner: CreateRunner = (module, job, io, now) => {
-  const runner = new Runner(createKernel(module, job.workerBytes), io, now);
+export const createTaskRunner: CreateRunner = (module, job, io, now, shift = 0) => {
+  const runner = new Runner(createKernel(module, job.workerBytes), io, now, job.profile ? { shift } : null);
   return (task) => runner.run(task);
 };
 
@@ -76,7 +85,8 @@ class WorkerJob {
       },
     };
     const create = host.createRunner ?? createTaskRunner;
-    this.runTask = create(init.module, init.job, io, () => host.now());
+    const shift = host.timeOrigin === undefined ? 0 : host.timeOrigin - (init.timeOrigin ?? host.timeOrigin);
+    this.runTask = create(init.module, init.job, io, () => host.now(), shift);
   }
 
   async handle(message: Exclude<ToWorker, InitMessage>): Promise<void> {

@@ -19,6 +19,7 @@ import type {
   TaskInput,
 } from "./program.ts";
 import { maxSlots, pieceElements, tileElements } from "./program.ts";
+import { PhaseClock, Stopwatch } from "./stopwatch.ts";
 import { SurveyRun } from "./survey.ts";
 import { TileMerger } from "./tile.ts";
 import { createReader, type Reader, readerBytes } from "./view.ts";
@@ -81,15 +82,25 @@ export class Runner {
   private readonly io: TaskIo;
   /** Milliseconds, with fractions. */
   private readonly now: () => number;
+  private readonly clock: PhaseClock | null;
 
-  constructor(kernel: Kernel, io: TaskIo, now: () => number) {
-    this.kernel = kernel;
+  /** With `profile`, receipts tell the phases of their tasks; `shift` milliseconds lead from `now` to the coordinator's clock. */
+  constructor(kernel: Kernel, io: TaskIo, now: () => number, profile: { shift: number } | null = null) {
+    this.clock = profile ? new PhaseClock(kernel, now, profile.shift) : null;
+    this.kernel = this.clock?.kernel ?? kernel;
     this.io = io;
     this.now = now;
   }
 
-  /** Runs one task. Errors of reading and writing come through as they are; an aborted signal rejects with its reason. */
+  /** Runs one task, no other meanwhile. Errors of reading and writing come through as they are; an aborted signal rejects with its reason. */
   async run(task: Task, signal?: AbortSignal): Promise<Receipt> {
+    if (!this.clock) return this.dispatch(task, signal);
+    this.clock.begin(task);
+    const receipt = await this.dispatch(task, signal);
+    return { ...receipt, profile: this.clock.end(receipt.nanoseconds) };
+  }
+
+  private async dispatch(task: Task, signal?: AbortSignal): Promise<Receipt> {
     if (task.kind === "survey") return this.survey(task, signal);
     return task.program.op === "copy" ? this.copy(task, signal) : this.merge(task, signal);
   }
@@ -107,6 +118,8 @@ export class Runner {
     const encodeScan = kernelsFor(this.kernel, program.out);
     const nonFinite = new NonFiniteTally(widths.length);
     const scans = program.inputs.map((d) => kernelsFor(this.kernel, d));
+    // Its output and its counts go nowhere: the fused kernel comes after it.
+    const probe = fused && this.clock ? new TileMerger(this.kernel, program, task.policy, plan.scratch) : null;
 
     for (let done = 0; done < task.count; done += plan.stride) {
       signal?.throwIfAborted();
@@ -119,6 +132,13 @@ export class Runner {
         const first = task.first + done + t;
         const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
         const out = plan.output + t * outWidth;
+        if (probe) {
+          this.clock!.probe(first, tileElements, () => {
+            const flagged = scanTile(scans, pointers, first, n, new NonFiniteTally(widths.length));
+            probe.tile(pointers, out, first, n, flagged);
+            encodeScan.nonfinite(out, n);
+          });
+        }
         if (fused?.tile(pointers, out, first, n)) continue;
         const flagged = scanTile(scans, pointers, first, n, nonFinite);
         merger.tile(pointers, out, first, n, flagged);
@@ -270,24 +290,4 @@ function scanTile(
     tally.add(i, bad, first + scans[i]!.firstNonfinite(pointers[i]!, count));
   }
   return flagged;
-}
-
-class Stopwatch {
-  readonly laps = { read: 0, compute: 0, write: 0 };
-  private at = 0;
-  private readonly now: () => number;
-
-  constructor(now: () => number) {
-    this.now = now;
-  }
-
-  start(): void {
-    this.at = this.now();
-  }
-
-  lap(part: "read" | "compute" | "write"): void {
-    const t = this.now();
-    this.laps[part] += Math.round((t - this.at) * 1e6);
-    this.at = t;
-  }
 }
