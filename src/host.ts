@@ -5,6 +5,7 @@ import type { FileIdentity, FileSystem } from "./bytes/source.ts";
 import type { Stage, StageOptions } from "./bytes/stage.ts";
 import type { Diagnostic } from "./errors.ts";
 import type { Executor, Job } from "./exec/executor.ts";
+import type { Phase } from "./kernel/program.ts";
 import type { Plan } from "./plan/plan.ts";
 
 /** What happens during a merge, for progress lines, logs and wrappers. */
@@ -41,8 +42,8 @@ export interface Host {
   openStage(out: string, options: Omit<StageOptions, "lockInfo">): Promise<Stage>;
   /** Throws `input-changed` when a local file is no longer what it was when its header was read. */
   assertUnchanged(path: string, before: FileIdentity): void;
-  /** Starts to hash a file that others are still writing. */
-  hashFile(path: string): FileHash;
+  /** Starts to hash a file that others are still writing; `worked` is told when a turn of hashing ends, and when it began. */
+  hashFile(path: string, worked?: (start: number) => void): FileHash;
   /** Sends what was written of a file so far to the disk, in the background: the final sync then has little left. */
   flush(path: string): Promise<void>;
   createExecutor(job: Job, workers: number): Executor;
@@ -94,6 +95,41 @@ export const defaultRequest: Omit<MergeRequest, "recipe"> = {
   allowMissing: false,
 };
 
+/** The coordinator's steps, in their order. */
+export type MergeStep = "plan" | "stage" | "merge" | "sync" | "hash" | "files" | "commit";
+
+type Phases = Readonly<Record<Phase, number>>;
+
+/** Where the time of a merge went, in seconds (docs/profile.md). */
+export interface MergeProfile {
+  readonly seconds: number;
+  /** One after the other. `hash` is what was left to hash when all was written. */
+  readonly steps: readonly { readonly name: MergeStep; readonly seconds: number }[];
+  /** Beside them, while workers merge: hashing what is final, and sending it to the disk. */
+  readonly beside: { readonly hash: number; readonly flush: number };
+  /** Of tasks that merge and of tasks that survey, added up over the workers. */
+  readonly phases: { readonly merge: Phases; readonly survey: Phases };
+  /** During the step `merge` a worker starts, is busy or waits; its phases add up to its busy time. */
+  readonly workers: readonly {
+    readonly worker: number;
+    readonly tasks: number;
+    readonly busy: number;
+    readonly start: number;
+    readonly wait: number;
+    readonly phases: Phases;
+  }[];
+  /** How `phases.merge.merge`, the time of the fused kernels, divides: an estimate. Null where none ran. */
+  readonly fused: {
+    readonly estimatedFromEvery: number;
+    /** Tiles that were looked at. */
+    readonly tiles: number;
+    readonly check: number;
+    readonly decode: number;
+    readonly combine: number;
+    readonly encode: number;
+  } | null;
+}
+
 /** What a merge did. The CLI prints it; `--json` gives it as it is. */
 export interface MergeSummary {
   readonly out: string;
@@ -123,4 +159,5 @@ export interface MergeSummary {
   readonly planSha256: string;
   readonly files: readonly { readonly name: string; readonly byteLength: number; readonly sha256: string }[];
   readonly warnings: readonly Diagnostic[];
+  readonly profile?: MergeProfile;
 }

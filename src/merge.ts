@@ -8,7 +8,7 @@ import { type Diagnostic, fail, quote } from "./errors.ts";
 import { Conductor, type TensorOutcome } from "./exec/conduct.ts";
 import { drive } from "./exec/drive.ts";
 import type { Job } from "./exec/executor.ts";
-import type { FileHash, Host, MergeRequest, MergeSummary } from "./host.ts";
+import type { FileHash, Host, MergeRequest, MergeStep, MergeSummary } from "./host.ts";
 import { kernelSha256 } from "./kernel/kernel.ts";
 import { declaredLicense } from "./license.ts";
 import { catalogue, methods } from "./methods/index.ts";
@@ -16,6 +16,7 @@ import type { Method } from "./methods/method.ts";
 import { buildPlan } from "./plan/build.ts";
 import { type InputModel, withoutViews } from "./plan/model.ts";
 import type { Plan } from "./plan/plan.ts";
+import type { Profiler } from "./profile.ts";
 import { assignTensors } from "./recipe/assign.ts";
 import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
 import { manifest, modelCard, type Provenance, planIdentity } from "./report.ts";
@@ -130,37 +131,56 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
   };
 }
 
+export interface MergeOptions {
+  readonly overwrite: boolean;
+  /** Is told where the time goes. */
+  readonly profiler?: Profiler;
+}
+
+type Step = <T>(name: MergeStep, run: () => T | Promise<T>, since?: number) => Promise<T>;
+
+function stepsOf(profiler: Profiler | undefined): Step {
+  return async (name, run, since) => (profiler ? profiler.step(name, run, since) : run());
+}
+
 /** Merges into `out`. Until it resolves, nothing there looks finished; when it rejects, nothing was left. */
 export async function merge(
   request: MergeRequest,
   out: string,
-  options: { overwrite: boolean },
+  options: MergeOptions,
   host: Host,
 ): Promise<MergeSummary> {
   const started = host.now();
-  const prepared = await prepare(request, host);
+  const { profiler } = options;
+  const step = stepsOf(profiler);
+  const prepared = await step("plan", () => prepare(request, host));
   const { plan } = prepared;
   for (const diagnostic of prepared.warnings) host.report({ type: "warning", diagnostic });
   host.report({ type: "plan", plan });
-  const stage = await host.openStage(host.fs.resolve(host.cwd, out), {
-    overwrite: options.overwrite,
-    files: plan.outputs.map((f) => ({ name: f.name, byteLength: f.byteLength, header: fromBase64(f.header) })),
-    requiredBytes: plan.outputs.reduce((sum, f) => sum + f.byteLength, spareBytes),
-    inputs: prepared.checkpoints.map((c) => c.folder),
-    planSha256: prepared.planSha256,
-  });
+  const stage = await step("stage", () =>
+    host.openStage(host.fs.resolve(host.cwd, out), {
+      overwrite: options.overwrite,
+      files: plan.outputs.map((f) => ({ name: f.name, byteLength: f.byteLength, header: fromBase64(f.header) })),
+      requiredBytes: plan.outputs.reduce((sum, f) => sum + f.byteLength, spareBytes),
+      inputs: prepared.checkpoints.map((c) => c.folder),
+      planSha256: prepared.planSha256,
+    }),
+  );
   for (const diagnostic of stage.warnings) host.report({ type: "warning", diagnostic });
-  const hashes = plan.outputs.map((f) => host.hashFile(stage.path(f.name)));
+  const worked = (name: string) => profiler && ((start: number) => profiler.besideSince("hash", name, start));
+  const hashes = plan.outputs.map((f) => host.hashFile(stage.path(f.name), worked(f.name)));
   try {
-    const { tally, workerSeconds } = await run(prepared, stage, hashes, host, started);
+    const { tally, workerSeconds } = await run(prepared, stage, hashes, host, started, profiler);
     for (const c of prepared.checkpoints) {
       for (const f of c.files) if (f.identity) host.assertUnchanged(f.location, f.identity);
     }
     const files: MergeSummary["files"][number][] = [];
-    for (const [i, f] of plan.outputs.entries()) {
-      host.report({ type: "hashing", file: f.name });
-      files.push({ name: f.name, byteLength: f.byteLength, sha256: await hashes[i]!.finish(host.signal) });
-    }
+    await step("hash", async () => {
+      for (const [i, f] of plan.outputs.entries()) {
+        host.report({ type: "hashing", file: f.name });
+        files.push({ name: f.name, byteLength: f.byteLength, sha256: await hashes[i]!.finish(host.signal) });
+      }
+    });
     const facts = {
       out,
       method: plan.method,
@@ -176,14 +196,15 @@ export async function merge(
       planSha256: prepared.planSha256,
       files,
     };
-    await writeBeside(prepared, request, out, stage, facts, host);
+    await step("files", () => writeBeside(prepared, request, out, stage, facts, host));
     host.signal.throwIfAborted();
-    await stage.commit();
+    await step("commit", () => stage.commit());
     return {
       ...facts,
       seconds: (host.now() - started) / 1000,
       peakMemoryBytes: host.peakMemory(),
       warnings: prepared.warnings,
+      ...(profiler ? { profile: profiler.summary() } : {}),
     };
   } catch (error) {
     for (const hash of hashes) hash.close();
@@ -199,6 +220,7 @@ async function run(
   hashes: readonly FileHash[],
   host: Host,
   started: number,
+  profiler?: Profiler,
 ): Promise<{ tally: Tally; workerSeconds: MergeSummary["workerSeconds"] }> {
   const { plan, method } = prepared;
   const job: Job = {
@@ -207,7 +229,10 @@ async function run(
       ...plan.outputs.map((f) => ({ path: stage.path(f.name), mode: "write" as const })),
     ],
     workerBytes: plan.memory.workerBytes,
+    ...(profiler ? { profile: true } : {}),
   };
+  const step = stepsOf(profiler);
+  profiler?.expect(plan.memory.workers);
   const tally = new Tally(plan);
   const written = new Written(plan);
   const flushed = plan.outputs.map(() => 0);
@@ -220,16 +245,20 @@ async function run(
     outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
     progress: (bytes, tensor, task, receipt) => {
       for (const part of ["read", "compute", "write"] as const) workerSeconds[part] += receipt.nanoseconds[part] / 1e9;
+      profiler?.task(tensor.name, task, receipt);
       const at = written.add(task);
       if (at) {
         hashes[at.file]!.advance(at.mark);
         if (!flushing && at.mark - flushed[at.file]! >= flushBytes) {
           flushed[at.file] = at.mark;
+          const { name } = plan.outputs[at.file]!;
+          const flushStart = host.now();
           // What fails here fails again, and is told, when the output is synced for good.
           flushing = host
-            .flush(stage.path(plan.outputs[at.file]!.name))
+            .flush(stage.path(name))
             .catch(() => {})
             .finally(() => {
+              profiler?.besideSince("flush", name, flushStart);
               flushing = null;
             });
         }
@@ -241,12 +270,15 @@ async function run(
       host.report({ type: "progress", doneBytes, totalBytes, tensor: tensor.name, seconds: (now - started) / 1000 });
     },
   });
+  const start = host.now();
   const executor = host.createExecutor(job, plan.memory.workers);
   try {
-    await drive(conductor, executor, host.signal);
+    await step("merge", () => drive(conductor, executor, host.signal), start);
   } finally {
-    await flushing;
-    await executor.close();
+    await step("sync", async () => {
+      await flushing;
+      await executor.close();
+    });
   }
   host.report({ type: "progress", doneBytes, totalBytes, tensor: "", seconds: (host.now() - started) / 1000 });
   return { tally, workerSeconds };

@@ -22,15 +22,18 @@ export {
   type FileHash,
   type Host,
   type MergeEvent,
+  type MergeProfile,
   type MergeRequest,
   type MergeSummary,
 } from "./host.ts";
 export { compileKernel, createKernel, kernelSha256 } from "./kernel/kernel.ts";
 export { maskKey, maskRescale, maskThreshold } from "./kernel/mask.ts";
-export { merge, type Prepared, prepare } from "./merge.ts";
+export { type MergeOptions, merge, type Prepared, prepare } from "./merge.ts";
 export { catalogue, methods } from "./methods/index.ts";
 export type { Plan, PlanTensor } from "./plan/plan.ts";
+export { Profiler } from "./profile.ts";
 export { recipeJsonSchema } from "./recipe/schema.ts";
 export { type Checkpoint, openCheckpoint } from "./tensor/checkpoint.ts";
 export { encodeHeader } from "./tensor/encode.ts";
 export { type Header, parseHeader } from "./tensor/header.ts";
+export { traceText } from "./trace.ts";

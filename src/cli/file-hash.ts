@@ -20,8 +20,10 @@ export class ProgressiveHash implements FileHash {
   private done = 0;
   private running: Promise<void> | null = null;
   private signal: AbortSignal | null = null;
+  private readonly worked: ((start: number) => void) | undefined;
 
-  constructor(path: string) {
+  constructor(path: string, worked?: (start: number) => void) {
+    this.worked = worked;
     this.source = new FileSource(path);
     this.buffer = new Uint8Array(Math.min(pieceBytes, this.source.byteLength));
   }
@@ -67,9 +69,11 @@ export class ProgressiveHash implements FileHash {
       this.hash.update(piece);
       this.done += piece.length;
       if (performance.now() - turn < turnMs) continue;
+      this.worked?.(turn);
       await nextTurn();
       this.signal?.throwIfAborted();
       turn = performance.now();
     }
+    this.worked?.(turn);
   }
 }

@@ -52,7 +52,7 @@ export function createHost(options: HostOptions): Host {
     fs: localFiles,
     openStage: (out, stage) => openStage(out, { ...stage, lockInfo }),
     assertUnchanged,
-    hashFile: (path) => new ProgressiveHash(path),
+    hashFile: (path, worked) => new ProgressiveHash(path, worked),
     flush,
     ...readPlaces(env),
     cores: attempt(availableParallelism) ?? 1,

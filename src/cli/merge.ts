@@ -1,10 +1,13 @@
 // `braid merge`: what is going to happen, a progress line, and what came of it.
 
+import { resolve } from "node:path";
 import { createThreadPool } from "../exec/threads.ts";
 import type { MergeEvent, MergeSummary } from "../host.ts";
 import { compileKernel } from "../kernel/kernel.ts";
 import { merge } from "../merge.ts";
 import type { Plan } from "../plan/plan.ts";
+import { Profiler } from "../profile.ts";
+import { traceText } from "../trace.ts";
 import { programName } from "./environment.ts";
 import {
   formatBytes,
@@ -21,6 +24,7 @@ import { createHost } from "./host.ts";
 import type { Context } from "./main.ts";
 import { toRequest } from "./options.ts";
 import { baseModel } from "./plan.ts";
+import { profileText, TraceFile } from "./profile.ts";
 import type { CommandOf } from "./program.ts";
 import { readRecipe } from "./recipe-text.ts";
 import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
@@ -111,18 +115,28 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
   const host = createHost({
     ...context,
     report,
-    createExecutor: (job, workers) => createThreadPool({ module, workers, job, entry: workerEntry }),
+    createExecutor: (job, workers) =>
+      createThreadPool({ module, workers, job, entry: workerEntry, timeOrigin: performance.timeOrigin }),
   });
   const request = toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command);
+  const { overwrite, profile } = command;
+  const trace = profile === undefined ? null : new TraceFile(resolve(host.cwd, profile), overwrite);
+  const profiler = trace ? new Profiler(now) : undefined;
   let summary: MergeSummary;
   try {
-    summary = await merge(request, command.out, { overwrite: command.overwrite }, host);
+    summary = await merge(request, command.out, { overwrite, ...(profiler ? { profiler } : {}) }, host);
+    if (profiler) trace?.commit(traceText(profiler));
   } finally {
+    trace?.abort();
     progress.clear();
   }
-  if (command.json) out.write(`${JSON.stringify(summary, null, 2)}\n`);
+  if (command.json) out.write(`${JSON.stringify(trace ? { ...summary, trace: trace.path } : summary, null, 2)}\n`);
   else if (talkative) {
-    out.write(`${summaryText(summary)}\nNext: ${programName(context.env)} inspect ${shellWord(command.out)}\n`);
+    out.write(summaryText(summary));
+    if (summary.profile && profile !== undefined) {
+      out.write(`${profileText(summary.profile)}Trace: ${printable(profile)} (open it in https://ui.perfetto.dev)\n`);
+    }
+    out.write(`\nNext: ${programName(context.env)} inspect ${shellWord(command.out)}\n`);
   }
   return 0;
 }

@@ -159,6 +159,17 @@ export const layoutOptions = object("Output", {
   writeModelCard: option("--write-model-card", { hidden: true }),
 });
 
+/** Where the trace goes when --profile names no file. */
+export const defaultTrace = "braid-trace.json";
+
+export const profileOptions = object("Messages", {
+  profile: optional(
+    option("--profile", path({ metavar: "[FILE.json]", type: "file", extensions: [".json"] }), {
+      description: message`Tell where the time went, and write a trace for ui.perfetto.dev to the file [${text(defaultTrace)}]. A file that exists is replaced only with --overwrite.`,
+    }),
+  ),
+});
+
 export const jsonOption = option("--json", {
   description: message`One JSON document on standard output instead of text.`,
 });

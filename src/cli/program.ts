@@ -12,7 +12,16 @@ import { string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { exitCodes } from "../errors.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
-import { layoutOptions, machineOptions, missing, numberOptions, recipeArgument, talkOptions } from "./options.ts";
+import {
+  defaultTrace,
+  layoutOptions,
+  machineOptions,
+  missing,
+  numberOptions,
+  profileOptions,
+  recipeArgument,
+  talkOptions,
+} from "./options.ts";
 import type { Screen, Terminal } from "./terminal.ts";
 
 export const version = "0.1.0";
@@ -37,6 +46,7 @@ const mergeCommand = command(
     layoutOptions,
     numberOptions,
     machineOptions,
+    profileOptions,
     talkOptions,
     compatOptions,
   ),
@@ -54,6 +64,7 @@ const mergeCommand = command(
         "  braid merge examples/dare-ties.yml ./merged",
         "  braid merge recipe.yml ./merged --seed 7 --out-shard-size 2GB --overwrite",
         "  braid merge recipe.yml ./merged --json > summary.json",
+        "  braid merge recipe.yml ./merged --profile trace.json",
         "",
       ),
       lineBreak(),
@@ -178,11 +189,24 @@ export type CommandOf<Name extends Command["command"]> = Extract<Command, { comm
 const exitCodeText =
   "0 done · 2 usage or recipe · 65 bad data · 66 input missing · 73 cannot create output · 74 input/output · 76 verification failed · 77 denied · 130/143 stopped by a signal";
 
+/** Gives a `--profile` without a file its default. A word after it is the file when it ends in .json: RECIPE and OUT do not. */
+function withTraceName(args: readonly string[]): readonly string[] {
+  const end = args.includes("--") ? args.indexOf("--") : args.length;
+  const out: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!;
+    if (arg !== "--profile" || i >= end) out.push(arg);
+    else if (i + 1 < end && /^[^-].*\.json$/.test(args[i + 1]!)) out.push(`--profile=${args[++i]}`);
+    else out.push(`--profile=${defaultTrace}`);
+  }
+  return out;
+}
+
 /** What the arguments ask for, or the exit code when that was help, a version, completions or a mistake. */
 export function parseArguments(args: readonly string[], terminal: Terminal): Command | { readonly exit: number } {
   const show = (screen: Screen, page: string) => screen.write(`${page.replace(/ +$/gm, "")}\n`);
   const done = (exit: number) => ({ exit });
-  return runParser(createProgram(args), "braid", args.length === 0 ? ["--help"] : args, {
+  return runParser(createProgram(args), "braid", args.length === 0 ? ["--help"] : withTraceName(args), {
     colors: terminal.out.color,
     maxWidth: Math.min(Math.max(terminal.out.columns(), 60), 120),
     showDefault: { prefix: " [default: ", suffix: "]" },
