@@ -82,6 +82,14 @@ export {
 
 export {
   /**
+   * (x, low, lowFrom, high, highBefore, count): keeps keys between `low` and `high`, those equal to `low` at indices from
+   * `lowFrom` on, and those equal to `high` at indices below `highBefore`; returns how many.
+   */
+  window,
+} from "./window";
+
+export {
+  /**
    * (slots, x, count, low, high, shift, hot): counts the keys in [low, high) and returns the number ≥ high. Slot (key − low) >>> shift
    * is two u32: its key, or 2^32 − 1 where it has seen several, and how many. low ≥ 1; `hot` is a key in the bracket that is
    * frequent and so counted by vectors, or 2^32 − 1.

@@ -14,6 +14,8 @@ const parameters: Readonly<Record<string, object>> = {
   dare_linear: { density: 0.1 },
   dare_ties: { density: 0.1 },
   ties: { density: 0.2 },
+  breadcrumbs: { density: 0.9, gamma: 0.01 },
+  breadcrumbs_ties: { density: 0.9, gamma: 0.01 },
 };
 
 /** Writes the recipe of a method into `data`. `folders`: the base, then three fine-tunes; slerp takes two models. */

@@ -61,6 +61,13 @@ const cases: Refusal[] = [
     says: ["Cannot trim", "by row", "scope tensor"],
   },
   {
+    name: "a gamma that drops everything",
+    recipe: `merge_method: breadcrumbs\nbase_model: …/base\nparameters: {density: 0.5, gamma: 1}\n${models}`,
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["gamma", "[0, 1)", "recipe.yml:3:"],
+  },
+  {
     name: "density 0",
     recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: 0}\n${models}`,
     kind: "recipe-parameter",

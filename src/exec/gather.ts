@@ -1,11 +1,12 @@
 // How surveys are gathered: which rounds one needs, and what comes out of them.
 
-import type { Survey, ThresholdOperand } from "../kernel/program.ts";
+import type { Operand, Survey, ThresholdOperand } from "../kernel/program.ts";
 import { pieceElements, tileElements } from "../kernel/program.ts";
 import type { SurveyResult, Threshold } from "../methods/method.ts";
 import type { RoundOutcome, RoundRequest } from "./rounds.ts";
-import { aim, samplePieces } from "./sample.ts";
-import { plain, Search } from "./search.ts";
+import { Sample, samplePieces } from "./sample.ts";
+import { plain } from "./search.ts";
+import { type Cut, everyEqual, Selection } from "./selection.ts";
 
 /** Yields the rounds that a survey of a tensor of `count` elements needs; is sent each one's outcome; returns the result. */
 export function* gather(survey: Survey, count: number): Generator<RoundRequest, SurveyResult, RoundOutcome> {
@@ -28,10 +29,8 @@ export function* gather(survey: Survey, count: number): Generator<RoundRequest, 
   return { op: "threshold", thresholds: yield* thresholds(survey.operands, count) };
 }
 
-const everyEqual = Number.MAX_SAFE_INTEGER;
-
 /**
- * Exact selection: a sample, then a pass that mostly finds the key (methods.md §1.4), and others for those it does not find. A
+ * Exact selection: a sample, then a pass that mostly finds the keys (methods.md §1.4), and others for those it does not find. A
  * bracket of several keys a slot, as f32 has, takes one more; a sample that misled, two more; ties in index order, two more.
  */
 function* thresholds(
@@ -40,43 +39,52 @@ function* thresholds(
 ): Generator<RoundRequest, Threshold[], RoundOutcome> {
   if (count === 0) return operands.map(() => ({ key: 0, equalBefore: everyEqual, kept: 0 })); // no task would answer
   const samples = yield* sampled(operands, count);
-  const searches = operands.map((o, i) => new Search(o, count, samples ? aim(samples[i]!, o) : null));
-  for (let open = searches; open.length > 0; open = open.filter((s) => !s.found)) {
-    const got = yield { round: { op: "histogram", operands: open.map((s) => s.request()) }, first: 0, count };
+  const selections = operands.map((o, i) => new Selection(o, count, samples ? new Sample(samples[i]!) : null));
+  for (;;) {
+    const open = selections.flatMap((s) => s.open.map((search) => ({ search, operand: s.operand })));
+    if (open.length === 0) break;
+    const asked = open.map(({ search, operand }) => ({ ...plain(operand), ...search.request() }));
+    const got = yield { round: { op: "histogram", operands: asked }, first: 0, count };
     if (got.op !== "histogram") throw new TypeError("expected a histogram");
-    open.forEach((s, i) => {
-      s.take(got.above[i]!, got.nonzero[i]!, got.slots[i]!);
+    open.forEach(({ search }, i) => {
+      search.take(got.above[i]!, got.nonzero[i]!, got.slots[i]!);
     });
   }
-
-  const found = searches.map((s) => s.found!);
-  const result = found.map(
-    ({ key, above, equal }): Threshold => ({ key, equalBefore: everyEqual, kept: above + equal }),
-  );
-  const tied = operands.flatMap((o, i) => {
-    const { key, above, equal, k } = found[i]!;
-    return o.ties === "exact" && key > 0 && above + equal > k ? [i] : [];
+  const cuts = selections.flatMap((s) => s.cuts.map((cut) => ({ cut, selection: s })));
+  const indices = cuts.length > 0 ? yield* located(cuts.map(keyed), count) : [];
+  return selections.map((s) => {
+    const indexOf = (end: Cut["end"]) => indices[cuts.findIndex((c) => c.selection === s && c.cut.end === end)];
+    return { ...s.threshold(indexOf), kept: s.kept };
   });
-  if (tied.length === 0) return result;
-  const keyed = (i: number) => ({ ...plain(operands[i]!), key: found[i]!.key });
-  const equals = yield { round: { op: "equals", operands: tied.map(keyed) }, first: 0, count };
+}
+
+function keyed({ cut, selection }: { cut: Cut; selection: Selection }) {
+  return { ...plain(selection.operand), key: cut.key, nth: cut.nth };
+}
+
+/** The index of the nth element (from 0) that has the key, for each operand. */
+export function* located(
+  operands: readonly (Operand & { key: number; nth: number })[],
+  count: number,
+): Generator<RoundRequest, number[], RoundOutcome> {
+  const equals = yield { round: { op: "equals", operands }, first: 0, count };
   if (equals.op !== "equals") throw new TypeError("expected equal counts");
-  for (const [j, i] of tied.entries()) {
-    // The quota ends inside one block; one task on that block finds the index of the first equal element that is dropped.
-    const { key, above, k } = found[i]!;
-    let nth = k - above;
+  const indices: number[] = [];
+  for (const [j, operand] of operands.entries()) {
+    // It lies inside one block; one task on that block finds it.
+    let { nth } = operand;
     let block = 0;
     while (nth >= equals.blocks[j]![block]!) nth -= equals.blocks[j]![block++]!;
     const first = block * tileElements;
     const end = yield {
-      round: { op: "nth", operands: [{ ...keyed(i), nth }] },
+      round: { op: "nth", operands: [{ ...operand, nth }] },
       first,
       count: Math.min(tileElements, count - first),
     };
     if (end.op !== "nth") throw new TypeError("expected an index");
-    result[i] = { key, equalBefore: end.index[0]!, kept: k };
+    indices.push(end.index[0]!);
   }
-  return result;
+  return indices;
 }
 
 /** The keys of a few pieces of the tensor, operand by operand, or null where it is small. */

@@ -1,7 +1,6 @@
 // A look at a few pieces of a tensor that says between which keys its k-th largest magnitude lies, almost surely. The search
 // that follows checks it, so the sample decides how long that takes and nothing else.
 
-import type { ThresholdOperand } from "../kernel/program.ts";
 import { noKey, pieceElements, sampledFrom } from "../kernel/program.ts";
 import type { Bracket } from "./search.ts";
 
@@ -32,11 +31,10 @@ const errors = 4;
 const coarseShift = 15;
 const keyEnd = 0x80000000;
 
-/** The bracket of keys that should hold the k-th largest of a tensor with these keys in its sample. */
-export function aim(keys: Uint32Array, operand: ThresholdOperand): Bracket {
-  const sample = new Sample(keys);
-  const rank = operand.density * (operand.of === "nonzero" ? sample.nonzero : keys.length);
-  const margin = errors * Math.sqrt(sample.variance(operand, rank)) + 1;
+/** The bracket of keys that should hold the one whose rank is this share of all elements, or of those that are not zero. */
+export function aim(sample: Sample, share: number, ofNonzero: boolean): Bracket {
+  const rank = share * (ofNonzero ? sample.nonzero : sample.count);
+  const margin = errors * Math.sqrt(sample.variance(share, ofNonzero, rank)) + 1;
   const top = Math.floor(rank - margin);
   const middle = Math.max(1, Math.round(rank));
   const bottom = Math.ceil(rank + margin);
@@ -48,7 +46,8 @@ export function aim(keys: Uint32Array, operand: ThresholdOperand): Bracket {
 }
 
 /** Keys, counted in bins of 2¹⁵. */
-class Sample {
+export class Sample {
+  readonly count: number;
   readonly nonzero: number;
   private readonly keys: Int32Array;
   private readonly coarse = new Uint32Array(keyEnd >>> coarseShift);
@@ -69,6 +68,7 @@ class Sample {
       if (key > most) most = key;
     }
     this.keys = keys;
+    this.count = keys.length;
     this.nonzero = keys.length - zeros;
     this.lastBin = most >>> coarseShift;
   }
@@ -78,7 +78,7 @@ class Sample {
    * so it is taken between pieces, at either end of the threshold's bin, where many may be equal; but not less than for single
    * elements.
    */
-  variance({ density, of }: ThresholdOperand, rank: number): number {
+  variance(fraction: number, ofNonzero: boolean, rank: number): number {
     const { keys } = this;
     const { bin } = this.binOf(Math.max(1, Math.round(rank)));
     const below = Math.max(0, (bin << coarseShift) - 1);
@@ -94,14 +94,14 @@ class Sample {
         beyond += (last - key) >>> 31;
         nonzero += -key >>> 31;
       }
-      const share = density * (of === "nonzero" ? nonzero : pieceElements);
+      const share = fraction * (ofNonzero ? nonzero : pieceElements);
       sumWithin += within - share;
       squareWithin += (within - share) ** 2;
       sumBeyond += beyond - share;
       squareBeyond += (beyond - share) ** 2;
     }
     const between = (sum: number, square: number) => ((square - sum ** 2 / pieces) * pieces) / (pieces - 1);
-    return Math.max(between(sumWithin, squareWithin), between(sumBeyond, squareBeyond), rank * (1 - density) + 1);
+    return Math.max(between(sumWithin, squareWithin), between(sumBeyond, squareBeyond), rank * (1 - fraction) + 1);
   }
 
   /** The rank-th largest key, from 1. */

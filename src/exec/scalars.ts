@@ -13,8 +13,14 @@ function number(scalar: Scalar, scalars: Scalars): number {
 
 export function resolveKeep(keep: Keep, scalars: Scalars): Keep {
   if (!keep.magnitude) return keep;
-  const { above, equalBefore } = keep.magnitude;
-  return { ...keep, magnitude: { above: number(above, scalars), equalBefore: number(equalBefore, scalars) } };
+  const { above, equalBefore, equalFrom, top } = keep.magnitude;
+  const magnitude = {
+    above: number(above, scalars),
+    equalBefore: number(equalBefore, scalars),
+    ...(equalFrom === undefined ? {} : { equalFrom: number(equalFrom, scalars) }),
+    ...(top && { top: { key: number(top.key, scalars), equalBefore: number(top.equalBefore, scalars) } }),
+  };
+  return { ...keep, magnitude };
 }
 
 /** The program with every scalar a number, ready for a worker. */

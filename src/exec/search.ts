@@ -1,7 +1,7 @@
-// The search for the k-th largest magnitude of one operand: brackets of keys, each counted in one pass over the tensor, until
+// The search for the key of one rank, the k-th largest magnitude of one operand: brackets of keys, each counted in one pass over the tensor, until
 // the key is known. Where a bracket comes from (a sample, or nowhere) cannot change what is found, only how soon.
 
-import type { HistogramOperand, Operand, ThresholdOperand } from "../kernel/program.ts";
+import type { HistogramOperand, Operand } from "../kernel/program.ts";
 import { maxSlots, noKey, severalKeys } from "../kernel/program.ts";
 import type { Slots } from "./rounds.ts";
 
@@ -23,36 +23,50 @@ export interface Found {
   readonly k: number;
 }
 
+/** The rank whose key is looked for. */
+export interface Rank {
+  /** From 1, largest first; given the number of non-zero elements where `nonzero` asks for it. */
+  readonly of: (nonzero: number) => number;
+  readonly nonzero: boolean;
+  /**
+   * What the key is for. From a `bottom` on everything stays, so that a rank that takes in all non-zero elements has key 0. A
+   * `top` has to be the key of its rank.
+   */
+  readonly end: "bottom" | "top";
+}
+
 /** An operand as a round takes it, without what only the search needs to know. */
-export function plain({ input, base, keep }: ThresholdOperand): Operand {
+export function plain({ input, base, keep }: Operand): Operand {
   return { input, base, keep };
 }
 
 export class Search {
   found: Found | null = null;
-  private readonly operand: ThresholdOperand;
+  private readonly rank: Rank;
+  /** All elements. */
   private readonly count: number;
   private bracket: Bracket;
   /** Non-zero elements, once known, and how many have been seen for sure. */
   private nonzero: number | null = null;
   private seen = 0;
 
-  constructor(operand: ThresholdOperand, count: number, bracket: Bracket | null) {
-    this.operand = operand;
+  constructor(rank: Rank, count: number, bracket: Bracket | null) {
+    this.rank = rank;
     this.count = count;
     this.bracket = bracket ?? wholeRange;
   }
 
-  request(): HistogramOperand {
+  /** What the next pass has to count. */
+  request(): Omit<HistogramOperand, keyof Operand> {
     const { bracket } = this;
     let shift = 0;
     while ((bracket.high - 1 - bracket.low) >>> shift >= maxSlots) shift++;
-    return { ...plain(this.operand), ...bracket, shift, nonzero: this.needsNonzero() };
+    return { ...bracket, shift, nonzero: this.needsNonzero() };
   }
 
   /** From low = 1 on, the bracket and what is above it are all non-zero elements. */
   private needsNonzero(): boolean {
-    return this.operand.of === "nonzero" && this.nonzero === null && this.bracket.low > 1;
+    return this.rank.nonzero && this.nonzero === null && this.bracket.low > 1;
   }
 
   /** Takes what a pass has counted: either the key is found, or the next bracket is set. */
@@ -63,7 +77,8 @@ export class Search {
     if (low === 1) this.nonzero = above + inside;
     else if (this.needsNonzero()) this.nonzero = nonzero;
     const k = this.wanted();
-    if (this.nonzero !== null && k >= this.nonzero) {
+    const reached = this.rank.end === "bottom" ? k : k - 1;
+    if (this.nonzero !== null && reached >= this.nonzero) {
       this.found = { key: 0, above: this.nonzero, equal: this.count - this.nonzero, k };
       return;
     }
@@ -83,14 +98,13 @@ export class Search {
     }
     // If these are k, they may be all that is not zero, and k of k non-zero elements keep everything (key 0). Unless a smaller
     // key was seen, which it mostly was, that has to be found out.
-    if (this.nonzero === null && over + counts[slot]! === k && this.seen === k) this.restart();
+    const mayBeAll = this.rank.end === "bottom" && this.nonzero === null;
+    if (mayBeAll && over + counts[slot]! === k && this.seen === k) this.restart();
     else this.found = { key: keys[slot]!, above: over, equal: counts[slot]!, k };
   }
 
   private wanted(): number {
-    const { of, density, rounding } = this.operand;
-    const share = density * (of === "nonzero" ? this.nonzero! : this.count);
-    return Math.max(1, rounding === "floor" ? Math.floor(share) : Math.floor(share + 0.5));
+    return this.rank.of(this.nonzero ?? 0);
   }
 
   private restart(): void {

@@ -26,6 +26,7 @@ export function fuse(
   if (program.inputs.some((_, i) => i !== program.base && terms.every((t) => t.input !== i))) return null;
   // The kernels keep every key that equals the threshold; filling up by index is for the separate ones.
   if (terms.some((t) => t.keep.magnitude && t.keep.magnitude.equalBefore !== Number.MAX_SAFE_INTEGER)) return null;
+  if (terms.some((t) => t.keep.magnitude?.top)) return null;
   return new FusedMerger(kernel, program, region, kept);
 }
 

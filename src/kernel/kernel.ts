@@ -58,6 +58,15 @@ export interface KernelExports {
   select(x: Pointer, mask: Pointer, count: number): void;
 
   trim(x: Pointer, above: number, equalBefore: number, count: number): number;
+  window(
+    x: Pointer,
+    low: number,
+    /** Keys equal to `low` stay from this index on, keys equal to `high` below that one. */
+    lowFrom: number,
+    high: number,
+    highBefore: number,
+    count: number,
+  ): number;
   elect(
     out: Pointer,
     votes: Pointer,

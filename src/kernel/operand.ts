@@ -2,7 +2,7 @@
 
 import type { Kernel } from "./kernel.ts";
 import type { LaneKernels } from "./lanes.ts";
-import type { Keep } from "./program.ts";
+import type { Keep, Scalar } from "./program.ts";
 
 /** A region of the kernel's memory that is handed out in 16-byte aligned pieces. */
 export class Scratch {
@@ -51,9 +51,11 @@ export function applyKeep(
     e.select(tile, mask, count);
   }
   if (keep.magnitude) {
-    const { above, equalBefore } = keep.magnitude as { above: number; equalBefore: number };
-    const before = Math.max(0, Math.min(count, equalBefore - first));
-    kept = e.trim(tile, above, before, count);
+    const { above, equalBefore, equalFrom, top } = keep.magnitude;
+    const within = (index: Scalar) => Math.max(0, Math.min(count, (index as number) - first));
+    const from = equalFrom === undefined ? 0 : within(equalFrom);
+    if (top) kept = e.window(tile, above as number, from, top.key as number, within(top.equalBefore), count);
+    else kept = e.trim(tile, above as number, within(equalBefore), count);
   }
   return kept;
 }

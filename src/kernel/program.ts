@@ -20,10 +20,19 @@ export interface RandomKeep {
 
 /**
  * Keep by magnitude: the key of a value is the bits of |x| as u32, which order as |x| does. Keys above `above` stay; keys
- * equal to it stay at element indices below `equalBefore` (Number.MAX_SAFE_INTEGER: all of them, 0: none).
+ * equal to it stay at element indices from `equalFrom` (left out: 0) to below `equalBefore` (Number.MAX_SAFE_INTEGER: all of
+ * them, 0: none). With a `top` it is a window: of what stays so far, what is above the top drops.
  */
 export interface MagnitudeKeep {
   readonly above: Scalar;
+  readonly equalBefore: Scalar;
+  readonly equalFrom?: Scalar;
+  readonly top?: MagnitudeTop;
+}
+
+/** Keys above `key` drop, and so do those equal to it from element index `equalBefore` on. NaN is above every key that stays. */
+export interface MagnitudeTop {
+  readonly key: Scalar;
   readonly equalBefore: Scalar;
 }
 
@@ -89,7 +98,7 @@ export interface Operand {
  *
  * - `dots`: for operands a ≤ b, Σ a·b in f64, the upper triangle row by row.
  * - `norms`: per operand Σ|x|, Σx² (f64), max|x| (f32) and the number of non-zero elements.
- * - `threshold`: per operand, the key of its k-th largest magnitude.
+ * - `threshold`: per operand, the key of its k-th largest magnitude, or the keys at both ends of a window of ranks.
  */
 export type Survey =
   | { readonly op: "dots"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly Operand[] }
@@ -109,6 +118,11 @@ export interface ThresholdOperand extends Operand {
   readonly rounding: "nearest" | "floor";
   /** Equal magnitudes at the threshold: keep all, or fill up to k with the lowest indices. */
   readonly ties: "include" | "exact";
+  /**
+   * γ, for a window (methods.md §7.3): the ⌊γ·n⌋ largest drop as well, or as many of them as leave K = max(1, ⌊d·n⌋), and the K
+   * next stay. The order is ascending and of equal magnitudes the later index comes later, so that `exact` keeps exactly K.
+   */
+  readonly gamma?: number;
 }
 
 /** What became of non-finite inputs and of values too large for the output. */

@@ -234,6 +234,21 @@ export function trim(x: Float32Array, above: number, equalBefore: number): { x: 
   return { x: x.map((v, i) => (keep[i] ? v : 0)), kept: keep.filter(Boolean).length };
 }
 
+export function window(
+  x: Float32Array,
+  low: number,
+  lowFrom: number,
+  high: number,
+  highBefore: number,
+): { x: Float32Array; kept: number } {
+  const keys = keysOf(x);
+  const keep = Array.from(
+    keys,
+    (key, i) => (key > low || (key === low && i >= lowFrom)) && (key < high || (key === high && i < highBefore)),
+  );
+  return { x: x.map((v, i) => (keep[i] ? v : 0)), kept: keep.filter(Boolean).length };
+}
+
 export interface Election {
   readonly by: "sum" | "count";
   readonly zero: "none" | "positive" | "negative";

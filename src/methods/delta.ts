@@ -3,9 +3,18 @@
 
 import { fail, quote } from "../errors.ts";
 import { maskKey, maskRescale, maskThreshold } from "../kernel/mask.ts";
-import type { Combine, Keep, Operand, Scalar, Survey, Term, ThresholdOperand } from "../kernel/program.ts";
+import type {
+  Combine,
+  Keep,
+  MagnitudeKeep,
+  Operand,
+  Scalar,
+  Survey,
+  Term,
+  ThresholdOperand,
+} from "../kernel/program.ts";
 import type { Compiled, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
-import { choiceOf, densityOf, flagOf, numberOf, weightSum, weightsOf } from "./weights.ts";
+import { choiceOf, densityOf, flagOf, gammaOf, numberOf, weightSum, weightsOf } from "./weights.ts";
 
 /** What multiplies the survivors of a delta (methods.md §6). */
 export const rescales = ["exact", "l1", "l2", "linf", "q", "none"] as const;
@@ -19,6 +28,8 @@ export interface DeltaStyle {
   /** What `rescale: true` means, and whether it is the default. */
   readonly rescale: Rescale;
   readonly density: number | undefined;
+  /** For a trim that is a window: the default of `gamma`, the fraction of the largest that drops as well. */
+  readonly gamma?: number;
   /** Weight of each model when the recipe gives none to any: 1/N or 1. */
   readonly weight: "mean" | "one";
 }
@@ -28,6 +39,7 @@ const nothing = { above: 0x7fffffff, equalBefore: 0 } as const;
 
 interface Part {
   readonly density: number;
+  readonly gamma?: number;
   readonly input: MethodInput;
   readonly weight: number;
   readonly keep: Keep;
@@ -68,8 +80,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   const keeps = parts.map((p, k): Keep => {
     if (style.sparsify === "magnitude" && p.density === 0) return { magnitude: nothing };
     if (!trims[k]) return p.keep;
-    const magnitude = { above: { from: `above.${trimmed}` }, equalBefore: { from: `equalBefore.${trimmed}` } };
-    trimmed++;
+    const magnitude = trimOfSurvey(trimmed++, p.gamma !== undefined);
     return { ...p.keep, magnitude };
   });
 
@@ -102,6 +113,10 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
     notes.push("every density is 1, so nothing is dropped or trimmed");
   }
 
+  if (parts.some((p) => p.gamma !== undefined && p.density < 1 && p.density + p.gamma > 1)) {
+    notes.push("density + gamma is above 1, so fewer of the largest drop than gamma says");
+  }
+
   // Where all w·s are one number it goes into λ, and the deltas themselves are added and elected: those of bf16 models are exact
   // in f32, so deltas that cancel sum to zero instead of to the rounding of a product.
   const weight = parts[0]?.weight ?? 1;
@@ -132,6 +147,14 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   };
 }
 
+/** A trim, or a window, by the numbers of the survey's operand `i`. */
+function trimOfSurvey(i: number, window: boolean): MagnitudeKeep {
+  const ends = { above: { from: `above.${i}` }, equalBefore: { from: `equalBefore.${i}` } };
+  if (!window) return ends;
+  const top = { key: { from: `top.${i}` }, equalBefore: { from: `topBefore.${i}` } };
+  return { ...ends, equalFrom: { from: `equalFrom.${i}` }, top };
+}
+
 /** Scalars of the family: trim thresholds and norm-matching scales. */
 export function solveDelta(
   solve: Readonly<Record<string, unknown>>,
@@ -144,6 +167,10 @@ export function solveDelta(
       r.thresholds.forEach((t, i) => {
         scalars[`above.${i}`] = t.key;
         scalars[`equalBefore.${i}`] = t.equalBefore;
+        if (!t.top) return;
+        scalars[`equalFrom.${i}`] = t.equalFrom ?? 0;
+        scalars[`top.${i}`] = t.top.key;
+        scalars[`topBefore.${i}`] = t.top.equalBefore;
       });
     } else if (r.op === "norms") {
       (solve.norms as ("l1" | "l2" | "linf")[]).forEach((norm, i) => {
@@ -206,7 +233,13 @@ function electionOf(tensor: MethodTensor, normalize: boolean): Combine {
 function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, weight: number, rescale: Rescale): Part {
   if (style.sparsify === "none") return { input, weight, density: 1, keep: {}, rescale, fixedScale: 1 };
   const density = densityOf(tensor, input, tensor.mergekit ? 1 : style.density);
-  if (style.sparsify === "magnitude") return { input, weight, density, keep: {}, rescale, fixedScale: 1 };
+  if (style.sparsify === "magnitude") {
+    const trim = { input, weight, keep: {}, rescale, fixedScale: 1 } as const;
+    if (style.gamma === undefined) return { ...trim, density };
+    // mergekit keeps ⌊d·n⌋ even where that is none.
+    const none = tensor.mergekit && Math.floor(density * tensor.count) === 0;
+    return { ...trim, density: none ? 0 : density, gamma: gammaOf(tensor, input, style.gamma) };
+  }
   const threshold = maskThreshold(1 - density);
   if (threshold === 0) return { input, weight, density, keep: {}, rescale, fixedScale: 1 };
   const key = maskKey(tensor.seed, input.modelIndex, tensor.name);
@@ -229,8 +262,9 @@ function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: numbe
   const rounding = tensor.mergekit ? "floor" : "nearest";
   const ties = choiceOf(tensor, "ties", ["include", "exact"] as const, tensor.mergekit ? "exact" : "include");
   if (style.sparsify === "magnitude") {
-    const { density } = part;
-    return density === 1 || density === 0 ? null : { ...shared, density, of: "elements", rounding, ties };
+    const { density, gamma } = part;
+    if (density === 1 || density === 0) return null;
+    return { ...shared, density, of: "elements", rounding, ties, ...(gamma === undefined ? {} : { gamma }) };
   }
   const trim = tensor.parameters.trim;
   if (style.sparsify === "none" || !style.elect || trim === undefined || trim === null || trim === 1) return null;

@@ -1,6 +1,8 @@
 // The table of methods. A new one is a file beside this and a line here.
 
 import type { Catalogue, MethodSpec } from "../recipe/catalogue.ts";
+import { breadcrumbs } from "./breadcrumbs.ts";
+import { breadcrumbsTies } from "./breadcrumbs-ties.ts";
 import { dareLinear } from "./dare-linear.ts";
 import { dareTies } from "./dare-ties.ts";
 import { linear } from "./linear.ts";
@@ -10,13 +12,22 @@ import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
 import { ties } from "./ties.ts";
 
-const table: readonly Method[] = [linear, slerp, taskArithmetic, ties, dareLinear, dareTies];
+const table: readonly Method[] = [
+  linear,
+  slerp,
+  taskArithmetic,
+  ties,
+  dareLinear,
+  dareTies,
+  breadcrumbs,
+  breadcrumbsTies,
+];
 
 export const methods: ReadonlyMap<string, Method> = new Map(table.map((m) => [m.name, m]));
 
 /**
  * What the recipe layer is told. mergekit takes a density of 0 or above 1 and a t beyond the arc; `--compat mergekit` takes them
- * too, and then a DARE method without a density drops nothing.
+ * too, and its density is 1 where the recipe gives none, so that nothing drops.
  */
 export function catalogue(mergekit: boolean): Catalogue {
   const all: MethodSpec[] = [...table, ...planned];
@@ -27,7 +38,7 @@ function asMergekit(method: MethodSpec): MethodSpec {
   const parameters = method.parameters.map((p) => {
     if (p.name === "density") {
       const { min: _min, max: _max, exclusiveMin: _exclusive, ...rest } = p;
-      return { ...rest, default: p.default ?? 1 };
+      return { ...rest, default: 1 };
     }
     if (p.name === "t") {
       const { min: _min, max: _max, ...rest } = p;

@@ -61,11 +61,14 @@ export type SurveyResult =
     }
   | { readonly op: "threshold"; readonly thresholds: readonly Threshold[] };
 
-/** The k-th largest magnitude of an operand. */
+/** What of an operand stays: the numbers of a MagnitudeKeep. */
 export interface Threshold {
-  /** Its bits, as a MagnitudeKeep takes them. */
+  /** The bits of the smallest magnitude that stays. */
   readonly key: number;
   readonly equalBefore: number;
+  /** Of a window: equal keys stay from this index on, and its other end. */
+  readonly equalFrom?: number;
+  readonly top?: { readonly key: number; readonly equalBefore: number };
   /** Elements kept by that rule. */
   readonly kept: number;
 }

@@ -74,6 +74,17 @@ export const tiesParameter: ParameterSpec = {
     "Equal magnitudes at the threshold: keep them all (include), or the lowest indices until k is reached (exact).",
 };
 
+export const gammaParameter: ParameterSpec = {
+  name: "gamma",
+  kind: "number",
+  per: "model",
+  default: 0.01,
+  min: 0,
+  max: 1,
+  exclusiveMax: true,
+  describe: "Fraction of the largest deltas that drops as well, in [0, 1).",
+};
+
 export const scopeParameter: ParameterSpec = {
   name: "scope",
   kind: "choice",

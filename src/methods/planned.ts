@@ -30,7 +30,6 @@ const deltas = (normalize: boolean, rescale: boolean): ParameterSpec[] => [
   rescaleParameter(rescale),
   int8Parameter,
 ];
-const gamma = number("gamma", "model", 0.01, "Fraction of the largest deltas that is removed.");
 const epsilon = number("epsilon", "model", 0.15, "Half the window of keep probabilities around the density.");
 
 function spec(
@@ -60,8 +59,6 @@ export const planned: readonly MethodSpec[] = [
     number("max_iter", "tensor", 10, "Most iterations."),
     number("tol", "tensor", 1e-5, "Stop below this step."),
   ]),
-  spec("breadcrumbs", "Model Breadcrumbs", "required", false, 1, many, [...deltas(false, false), gamma]),
-  spec("breadcrumbs_ties", "Model Breadcrumbs, TIES", "required", false, 1, many, [...deltas(false, false), gamma]),
   spec("della", "DELLA", "required", false, 1, many, [...deltas(true, true), epsilon]),
   spec("della_linear", "DELLA, linear", "required", false, 1, many, [...deltas(false, true), epsilon]),
   spec("model_stock", "Model Stock", "required", false, 2, many, [flag("filter_wise", false, "One ratio per row.")]),

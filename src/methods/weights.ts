@@ -64,6 +64,16 @@ export function densityOf(tensor: MethodTensor, input: MethodInput, fallback: nu
   return Math.min(1, density);
 }
 
+/** γ, the fraction of the largest that a window drops. */
+export function gammaOf(tensor: MethodTensor, input: MethodInput, fallback: number): number {
+  const gamma = finite(tensor, input, "gamma") ?? fallback;
+  if (gamma >= 0 && gamma < 1) return gamma;
+  fail(
+    "recipe-parameter",
+    `Cannot use gamma ${gamma} of ${quote(input.model)} for ${quote(tensor.name)}: gamma must be in [0, 1)`,
+  );
+}
+
 /** A parameter of the whole tensor with its default. */
 export function numberOf(tensor: MethodTensor, name: string, fallback: number): number {
   const value = tensor.parameters[name] ?? fallback;

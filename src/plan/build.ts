@@ -99,9 +99,9 @@ export function buildPlan(
   const readWidth = (t: PlanTensor) => t.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
   const memory = planMemory(
     {
-      inputs: Math.max(...tensors.map((t) => Math.max(t.inputs.length, ...t.surveys.map((s) => s.operands.length)))),
+      inputs: Math.max(...tensors.map((t) => Math.max(t.inputs.length, ...t.surveys.map(widthOf)))),
       bytesPerElement: Math.max(...tensors.map((t) => readWidth(t) + byteWidth(t.dtype))),
-      surveyOperands: Math.max(...tensors.map((t) => Math.max(0, ...t.surveys.map((s) => s.operands.length)))),
+      surveyOperands: Math.max(...tensors.map((t) => Math.max(0, ...t.surveys.map(widthOf)))),
       viewBytes: Math.max(...tensors.map((t) => t.inputs.reduce((sum, i) => sum + readerBytes(i), 0))),
       parameters,
       headerBytes: checkpoints.length * files.reduce((sum, f) => sum + f.header.length, 0),
@@ -133,6 +133,12 @@ export function buildPlan(
     memory,
   };
   return { plan, warnings: [...warnings.values()] };
+}
+
+/** Operands of a survey's widest round: a window has two ends to look for. */
+function widthOf(survey: Survey): number {
+  if (survey.op !== "threshold") return survey.operands.length;
+  return survey.operands.reduce((sum, o) => sum + (o.gamma === undefined ? 1 : 2), 0);
 }
 
 /** Passes over the data that a survey mostly takes. Threshold keys of bf16 and f16 are found in one, where there is a sample. */

@@ -92,6 +92,33 @@ function sorted(inputs: readonly Input[], o: ThresholdOperand): Threshold {
   return { key, equalBefore, kept: k };
 }
 
+/** Indices in ascending order of magnitude, the later of equal ones last. */
+function ranking(delta: Float32Array): { keys: Uint32Array; order: Uint32Array } {
+  const keys = new Uint32Array(delta.buffer).map((bits) => bits & 0x7fffffff);
+  const both = Float64Array.from(keys, (key, i) => key * 2 ** 20 + i).sort();
+  return { keys, order: Uint32Array.from(both, (v) => v % 2 ** 20) };
+}
+
+/** A window by sorting: which indices stay. */
+function sortedWindow({ keys, order }: ReturnType<typeof ranking>, o: ThresholdOperand): Uint8Array {
+  const n = keys.length;
+  const k = Math.max(1, Math.floor(o.density * n));
+  const bottom = Math.max(0, n - k - Math.floor(o.gamma! * n));
+  const [low, high] = [keys[order[bottom]!]!, keys[order[bottom + k - 1]!]!];
+  if (o.ties === "include") return Uint8Array.from(keys, (key) => Number(key >= low && key <= high));
+  const stays = new Uint8Array(n);
+  for (const i of order.subarray(bottom, bottom + k)) stays[i] = 1;
+  return stays;
+}
+
+/** What a rule leaves of keys. */
+function leftBy(t: Threshold, keys: Uint32Array): Uint8Array {
+  const { key: low, equalFrom, equalBefore, top } = t;
+  const over = (key: number, i: number) => key > low || (key === low && i >= equalFrom! && i < equalBefore);
+  const under = (key: number, i: number) => key < top!.key || (key === top!.key && i < top!.equalBefore);
+  return Uint8Array.from(keys, (key, i) => Number(over(key, i) && under(key, i)));
+}
+
 const plain = {
   input: 1,
   base: 0,
@@ -150,6 +177,44 @@ describe("the k-th largest of a tensor", () => {
         for (const [i, operands] of sets.entries()) {
           const { thresholds } = await select(inputs, operands, i % 2 ? 1 << 20 : 65_536);
           expect(thresholds).toEqual(operands.map((o) => sorted(inputs, o)));
+        }
+      });
+    }
+  }
+
+  for (const [name, count, baseScale, deltaScale] of shapes) {
+    for (const dtype of count > 300_000 ? (["BF16"] as const) : (["BF16", "F32"] as const)) {
+      test(`${name}, ${dtype}, at both ends of a window is what sorting finds`, async () => {
+        const base = input(dtype, weights(count, 1, baseScale));
+        const model = (seed: number) =>
+          input(
+            dtype,
+            weights(count, seed, deltaScale).map((d, i) => d + base.value[i]!),
+          );
+        const inputs = [base, model(2), model(3)];
+        const ranked = inputs.slice(1).map((x) => ranking(x.value.map((v, i) => v - base.value[i]!)));
+        for (const [density, gamma] of [
+          [0.9, 0.01],
+          [0.2, 0.1],
+          [0.5, 0.5],
+          [0.9, 0.3],
+          [1e-6, 0.9],
+          [0.7, 0],
+          [0.01, 0.985],
+        ] as const) {
+          for (const ties of ["include", "exact"] as const) {
+            const o: ThresholdOperand = { ...plain, density, gamma, ties };
+            const operands = [o, { ...o, input: 2 }];
+            const { thresholds } = await select(inputs, operands, 65_536);
+            for (const [k, operand] of operands.entries()) {
+              const want = sortedWindow(ranked[k]!, operand);
+              const got = leftBy(thresholds[k]!, ranked[k]!.keys);
+              // A delta of zero may stay or not.
+              const wrong = got.findIndex((stays, i) => stays !== want[i] && ranked[k]!.keys[i] !== 0);
+              expect({ density, gamma, ties, k, wrong }).toEqual({ density, gamma, ties, k, wrong: -1 });
+              if (!ranked[k]!.keys.includes(0)) expect(thresholds[k]!.kept).toBe(want.reduce((sum, x) => sum + x, 0));
+            }
+          }
         }
       });
     }

@@ -27,6 +27,42 @@ describe("trim", () => {
   }
 });
 
+describe("window", () => {
+  const key = reference.bitsOf;
+  const limits = [0, 1, key(2 / 1024), key(3 / 1024), key(7 / 1024), key(0.1), 0x7f800000, 0x7fffffff, 0xffffffff];
+  for (const low of limits) {
+    test(`keeps keys from ${hex(low)} up to another`, () => {
+      expect(
+        sweep((count, misalign) => {
+          for (const high of count > 200 ? [low, limits[4]!] : limits) {
+            for (const [from, before] of [
+              [0, 0x7fffffff],
+              [5, count - 3],
+              [count - 3, 5],
+              [0, 0],
+              [count, count + 1],
+              [-1, 1],
+              [0x7fffffff, 7],
+            ] as const) {
+              reset();
+              const x = count % 2 ? sample(count, count + 1) : coarse(count, count + 1);
+              const at = put(x, misalign);
+              const kept = run.window(at, low, from, high, before, count);
+              const expected = reference.window(x, low, from, high, before);
+              const wrong =
+                kept === expected.kept
+                  ? difference(floats(at, count), expected.x)
+                  : `${kept} kept instead of ${expected.kept}`;
+              if (wrong || damage()) return `to ${hex(high)}, from ${from}, before ${before}: ${wrong || damage()}`;
+            }
+          }
+          return "";
+        }),
+      ).toBe("");
+    });
+  }
+});
+
 const zeros = ["none", "positive", "negative"] as const;
 
 interface Case {

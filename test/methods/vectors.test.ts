@@ -147,6 +147,53 @@ describe("TIES", () => {
   }
 });
 
+describe("Model Breadcrumbs", () => {
+  for (const c of ofMethod("breadcrumbs_delta")) {
+    test(title(c), async () => {
+      const p = c.params as { delta: string; density: number; gamma: number };
+      const recipe = { density: p.density, gamma: p.gamma, ties: "exact" };
+      expectNear(await mergeOne("breadcrumbs", zeros, [deltaOf(p.delta)], recipe, []), c.expected);
+    });
+  }
+  test("equal magnitudes at the ends all stay unless the recipe says exact", async () => {
+    const recipe = { density: 0.5, gamma: 0.125 };
+    expectNear(
+      await mergeOne("breadcrumbs", zeros, [fixture.dA], recipe, []),
+      [0.5, -0.25, 0.125, 0, -0.375, 0, 0, -0.125],
+    );
+    const equal = [1, -2, 2, 2, -2, 1, 4, 3];
+    expectNear(
+      await mergeOne("breadcrumbs", zeros, [equal], { density: 0.25, gamma: 0.25 }, []),
+      [0, -2, 2, 2, -2, 0, 0, 0],
+    );
+    expectNear(
+      await mergeOne("breadcrumbs", zeros, [equal], { density: 0.25, gamma: 0.375, ties: "exact" }, []),
+      [0, 0, 2, 2, 0, 0, 0, 0],
+    );
+  });
+  test("a tensor of fewer than 1/gamma elements loses no outlier and is not erased", async () => {
+    expectNear(await mergeOne("breadcrumbs", [0, 0, 0, 0], [[3, -1, 2, 4]], { density: 0.75 }, []), [3, 0, 2, 4]);
+    expectNear(
+      await mergeOne("breadcrumbs", [0, 0, 0, 0], [[3, -1, 2, 4]], { density: 0.75, gamma: 0 }, []),
+      [3, 0, 2, 4],
+    );
+    expectNear(await mergeOne("breadcrumbs", [0], [[3]], { density: 0.5 }, []), [3]);
+  });
+  test("where density + gamma is above 1, density holds", async () => {
+    expectNear(
+      await mergeOne("breadcrumbs", [0, 0, 0, 0], [[3, -1, 2, 4]], { density: 0.75, gamma: 0.5 }, []),
+      [3, -1, 2, 0],
+    );
+  });
+  test("with an election", async () => {
+    const recipe = { density: 0.5, gamma: 0.125, ties: "exact" };
+    expectNear(
+      await mergeOne("breadcrumbs_ties", zeros, [fixture.dA, fixture.dB], recipe, []),
+      [0.5, -0.75, 0.375, 0, 0, 0, 0, 0.5],
+    );
+  });
+});
+
 describe("DARE", () => {
   // With this seed braid-mask-v1 draws keepA for model 0 and keepB for model 1 of the tensor "w" at p = 0.5.
   const seed = "8958";

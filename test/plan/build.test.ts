@@ -115,7 +115,7 @@ describe("one raw tensor file", () => {
 });
 
 test("the examples plan", async () => {
-  for (const name of ["dare-ties", "dare-linear", "linear", "slerp", "task-arithmetic", "ties"]) {
+  for (const name of ["dare-ties", "dare-linear", "linear", "slerp", "task-arithmetic", "ties", "breadcrumbs"]) {
     const folder = join(projectRoot, "examples");
     const text = readFileSync(join(folder, `${name}.yml`), "utf8");
     const request = { ...requestFor(text), recipe: { text, file: `${name}.yml`, folder } };
