@@ -171,6 +171,7 @@ export async function merge(
   const hashes = plan.outputs.map((f) => host.hashFile(stage.path(f.name), worked(f.name)));
   try {
     const { tally, workerSeconds } = await run(prepared, stage, hashes, host, started, profiler);
+    for (const diagnostic of tally.warnings()) host.report({ type: "warning", diagnostic });
     for (const c of prepared.checkpoints) {
       for (const f of c.files) if (f.identity) host.assertUnchanged(f.location, f.identity);
     }
@@ -203,7 +204,7 @@ export async function merge(
       ...facts,
       seconds: (host.now() - started) / 1000,
       peakMemoryBytes: host.peakMemory(),
-      warnings: prepared.warnings,
+      warnings: [...prepared.warnings, ...tally.warnings()],
       ...(profiler ? { profile: profiler.summary() } : {}),
     };
   } catch (error) {

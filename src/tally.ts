@@ -1,7 +1,7 @@
 // What a merge found on its way, tensor by tensor: non-finite elements, overflow, survivors. Stops the merge where the policy
 // says so, with the tensor, the model and the first index.
 
-import { fail, quote } from "./errors.ts";
+import { type Diagnostic, fail, quote } from "./errors.ts";
 import type { TensorOutcome } from "./exec/conduct.ts";
 import type { MergeSummary } from "./host.ts";
 import type { Plan, PlanTensor } from "./plan/plan.ts";
@@ -17,6 +17,7 @@ export class Tally {
   private readonly nonFinite: MergeSummary["nonFinite"][number][] = [];
   private readonly random = new Map<number, Kept>();
   private readonly magnitude = new Map<number, Kept>();
+  private readonly remarks = new Map<string, { first: string; tensors: number }>();
   private overflow = 0;
 
   constructor(plan: Plan) {
@@ -60,6 +61,20 @@ export class Tally {
       );
     }
     this.count(tensor, outcome.kept);
+    if (outcome.remark === null) return;
+    const said = this.remarks.get(outcome.remark);
+    if (said) {
+      said.tensors++;
+      if (tensor.name < said.first) said.first = tensor.name; // tensors end in any order
+    } else this.remarks.set(outcome.remark, { first: tensor.name, tensors: 1 });
+  }
+
+  /** The method's remarks on tensors, each once. */
+  warnings(): Diagnostic[] {
+    return [...this.remarks].map(([remark, { first, tensors }]) => ({
+      kind: "recipe-parameter",
+      message: `${this.plan.method}: ${remark} in ${tensors} of ${this.plan.tensors.length} tensors, such as ${quote(first)}`,
+    }));
   }
 
   private count(tensor: PlanTensor, kept: readonly number[]): void {

@@ -38,8 +38,11 @@ function merged(
   return hashes;
 }
 
-/** Every runtime × 1, 2, 3, 8 workers × three slice sizes; memory that allows only small strides once. */
-async function oneHash(recipe: string, extra: readonly string[]): Promise<void> {
+/**
+ * Every runtime × 1, 2, 3, 8 workers × three slice sizes; memory that allows only small strides once. `compact`: three runs, in
+ * which runtime, workers and slices all differ.
+ */
+async function oneHash(recipe: string, extra: readonly string[], compact = false): Promise<void> {
   await withTempFolder(async (temp) => {
     let want: Record<string, string> | null = null;
     for (const runtime of runtimes) {
@@ -47,6 +50,8 @@ async function oneHash(recipe: string, extra: readonly string[]): Promise<void> 
         for (const slice of [4096, 65_536, 1 << 22]) {
           // All slices with two workers, the middle one with the others: 12 runs a recipe and runtime say no more than these 6.
           if (workers !== 2 && slice !== 65_536) continue;
+          const chosen = ["bun 1 65536", "bun 2 4096", "deno 2 4194304"];
+          if (compact && !chosen.includes(`${runtime.name} ${workers} ${slice}`)) continue;
           const out = join(temp, `${runtime.name}-${workers}-${slice}`, "merged");
           mkdirSync(join(out, ".."));
           const hashes = merged(runtime, recipe, out, [
@@ -151,5 +156,26 @@ describe("one SHA-256 under every runtime, worker count and slice size", () => {
         });
       }, 120_000);
     }
+  }
+
+  /** Methods whose coefficients come from surveys, with all that they take: f32 and bf16 inputs, a DARE step, vectors by line. */
+  for (const [method, count, parameters] of [
+    ["multislerp", 3, { dare: 0.4 }],
+    ["karcher", 3, { max_iter: 20 }],
+  ] as const) {
+    test(`${method} ${JSON.stringify(parameters)}, in few runs`, async () => {
+      await withTempFolder(async (temp) => {
+        for (const m of [0, 1, 2, 3].slice(0, count + 1))
+          writeShardedModel(join(temp, `m${m}`), m, m === 1 ? "F32" : "BF16");
+        const models = Array.from({ length: count }, (_, i) => ({
+          model: join(temp, `m${i + 1}`),
+          parameters: { weight: 1 + i / 4 },
+        }));
+        const base = method === "karcher" ? {} : { base_model: join(temp, "m0") };
+        const recipe = join(temp, "recipe.yml");
+        writeFileSync(recipe, JSON.stringify({ merge_method: method, ...base, models, parameters, dtype: "bfloat16" }));
+        await oneHash(recipe, ["--out-shard-size", "420000"], true);
+      });
+    }, 60_000);
   }
 });

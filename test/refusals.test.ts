@@ -134,10 +134,10 @@ const cases: Refusal[] = [
   },
   {
     name: "a method that is not there yet",
-    recipe: `merge_method: karcher\n${models}`,
+    recipe: `merge_method: arcee_fusion\nbase_model: …/base\nmodels: [{model: …/a}]`,
     kind: "recipe-unsupported",
     exit: 2,
-    says: ["karcher", "dare_ties"],
+    says: ["arcee_fusion", "dare_ties"],
   },
   {
     name: "a LoRA adapter",

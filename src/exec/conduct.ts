@@ -30,6 +30,8 @@ export interface TensorOutcome {
   readonly overflow: { readonly count: number; readonly first: number };
   /** Elements kept, per term of the program. */
   readonly kept: readonly number[];
+  /** What the method says of it. */
+  readonly remark: string | null;
   /** The first input whose integer bytes differ, or −1. */
   readonly differs: number;
 }
@@ -225,7 +227,10 @@ export class Conductor implements TaskSource {
 
   private outcomeOf(t: OpenTensor): TensorOutcome {
     const nonFinite = [...t.nonFinite.values()].sort((a, b) => a.input - b.input);
-    return { tensor: t.tensor, nonFinite, overflow: t.overflow, kept: keptOf(t), differs: t.differs };
+    const { tensor, results } = t;
+    const surveyed = results.length > 0 && results.length === tensor.surveys.length;
+    const remark = (surveyed && this.method.remark?.(tensor.solve, results)) || null;
+    return { tensor, nonFinite, overflow: t.overflow, kept: keptOf(t), remark, differs: t.differs };
   }
 
   private bytesOf(task: Task, tensor: PlanTensor): number {

@@ -5,8 +5,11 @@ import { breadcrumbs } from "./breadcrumbs.ts";
 import { breadcrumbsTies } from "./breadcrumbs-ties.ts";
 import { dareLinear } from "./dare-linear.ts";
 import { dareTies } from "./dare-ties.ts";
+import { karcher } from "./karcher.ts";
 import { linear } from "./linear.ts";
 import type { Method } from "./method.ts";
+import { multislerp } from "./multislerp.ts";
+import { passthrough } from "./passthrough.ts";
 import { planned } from "./planned.ts";
 import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
@@ -21,6 +24,9 @@ const table: readonly Method[] = [
   dareTies,
   breadcrumbs,
   breadcrumbsTies,
+  multislerp,
+  karcher,
+  passthrough,
 ];
 
 export const methods: ReadonlyMap<string, Method> = new Map(table.map((m) => [m.name, m]));

@@ -45,6 +45,10 @@ export interface Compiled {
   readonly solve: Readonly<Record<string, unknown>>;
   /** What to tell the user once, e.g. that a parameter has no effect. */
   readonly notes: readonly string[];
+  /** The only input as it is: where its dtype is the output's, its bytes are copied. */
+  readonly copies?: boolean;
+  /** The output does not have this tensor. */
+  readonly omit?: boolean;
 }
 
 /** The outcome of a survey. */
@@ -78,6 +82,10 @@ export interface Method extends MethodSpec {
   compile(tensor: MethodTensor): Compiled;
   /** Turns survey results into the scalars that the program names. Given the surveys that are in, which may be the first few. */
   solve?(solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): Record<string, number>;
+  /** What to tell about a tensor whose surveys are all in; tensors of one remark are counted together. */
+  remark?(solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): string | null;
+  /** Whether an only input with these parameters stays as it is, so that any dtype of whole bytes will do. */
+  copies?(parameters: Readonly<Record<string, unknown>>): boolean;
 }
 
 /** Σ w and what to divide by: below 1e-8 mergekit silently divides by 1; Braid refuses. */

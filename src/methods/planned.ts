@@ -50,15 +50,6 @@ export const planned: readonly MethodSpec[] = [
     flag("nuslerp_row_wise", false, "Interpolate row by row."),
     flag("nuslerp_flatten", true, "Take each tensor as one vector."),
   ]),
-  spec("multislerp", "Multi-SLERP", "optional", false, 2, many, [
-    { ...weightParameter, required: true },
-    flag("normalize_weights", true, "Divide the weights by their sum."),
-    number("eps", "tensor", 1e-8, "What counts as zero."),
-  ]),
-  spec("karcher", "Karcher mean", "none", true, 2, many, [
-    number("max_iter", "tensor", 10, "Most iterations."),
-    number("tol", "tensor", 1e-5, "Stop below this step."),
-  ]),
   spec("della", "DELLA", "required", false, 1, many, [...deltas(true, true), epsilon]),
   spec("della_linear", "DELLA, linear", "required", false, 1, many, [...deltas(false, true), epsilon]),
   spec("model_stock", "Model Stock", "required", false, 2, many, [flag("filter_wise", false, "One ratio per row.")]),
@@ -76,5 +67,4 @@ export const planned: readonly MethodSpec[] = [
     number("alpha", "tensor", 0.2, "Cap of the boost."),
     number("epsilon", "tensor", 1e-5, "What counts as changed."),
   ]),
-  spec("passthrough", "Passthrough", "none", true, 1, 1, [number("scale", "model", null, "Multiplies the tensor.")]),
 ];

@@ -4,7 +4,8 @@ import { fail, quote } from "../errors.ts";
 import type { MethodInput, MethodTensor } from "./method.ts";
 import { smallestWeightSum } from "./method.ts";
 
-function finite(tensor: MethodTensor, input: MethodInput, name: string): number | undefined {
+/** A number of one input, or undefined where the recipe has none. */
+export function finite(tensor: MethodTensor, input: MethodInput, name: string): number | undefined {
   const value = input.parameters[name];
   if (value === undefined || value === null) return undefined;
   if (typeof value !== "number" || !Number.isFinite(value)) {

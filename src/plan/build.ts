@@ -8,7 +8,7 @@ import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
 import type { ParsedRecipe } from "../recipe/recipe.ts";
 import type { TensorInfo } from "../tensor/checkpoint.ts";
-import { byteWidth, type Dtype, type FloatDtype, isFloat, promote, torchNames } from "../tensor/dtype.ts";
+import { byteWidth, type Dtype, dtypeBits, type FloatDtype, isFloat, promote, torchNames } from "../tensor/dtype.ts";
 import { layoutShards } from "../tensor/shards.ts";
 import { planMemory } from "./memory.ts";
 import type { InputModel, ViewedTensor } from "./model.ts";
@@ -65,7 +65,8 @@ export function buildPlan(
   const drafts: Draft[] = [];
   for (const assignment of assignments) {
     try {
-      drafts.push(draft(recipe, assignment, checkpoints, firstFile, method, options, warn));
+      const drafted = draft(recipe, assignment, checkpoints, firstFile, method, options, warn);
+      if (drafted) drafts.push(drafted);
     } catch (e) {
       if (!isBraidError(e)) throw e;
       errors.push(...e.diagnostics);
@@ -172,7 +173,7 @@ function draft(
   method: Method,
   options: BuildOptions,
   warn: (message: string, hint?: string) => void,
-): Draft {
+): Draft | null {
   const { name } = assignment;
   const found: Found[] = [];
   for (const input of assignment.inputs) {
@@ -207,7 +208,10 @@ function draft(
     tensor: info.name,
   }));
 
-  if (found.every((f) => !isFloat(f.info.dtype)) && isWholeNumbers(first.info.dtype)) {
+  const asked = recipe.outDtype ?? recipe.dtype ?? null;
+  const stays = found.length === 1 && asked === null && dtypeBits[first.info.dtype] % 8 === 0;
+  const copied = isWholeNumbers(first.info.dtype) || (stays && method.copies?.(first.parameters) === true);
+  if (found.every((f) => !isFloat(f.info.dtype)) && copied) {
     const odd = found.find((f) => f.info.dtype !== first.info.dtype);
     if (odd)
       fail(
@@ -251,7 +255,10 @@ function draft(
   const compiled: Compiled =
     count === 0 ? { ...whole, surveys: [], program: { ...whole.program, terms: [], lambda: 1 } } : whole;
   for (const note of compiled.notes) warn(`${method.name}: ${note}`);
-  return { name, dtype: out, shape, count, inputs, compiled, program: compiled.program };
+  if (compiled.omit) return null;
+  const copies = compiled.copies && first.info.dtype === out && !first.info.view;
+  const program = copies ? ({ op: "copy", byteWidth: byteWidth(out) } as const) : compiled.program;
+  return { name, dtype: out, shape, count, inputs, compiled, program };
 }
 
 /** The tensor of that name; a head that is tied to the embeddings is read from them. */
