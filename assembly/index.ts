@@ -103,6 +103,37 @@ export {
   nth_equal,
 } from "./select";
 
+// Rules over the deltas of all models at an element. Deltas of model m start at deltas + 4·stride·m; NaN gives NaN.
+export {
+  /**
+   * (out, deltas, boosts, models, stride, epsilon, count): a model contributes where |δ| > epsilon. One contributor: boosts[m]·δ;
+   * more: Σ δ over their number; none: 0.
+   */
+  contribute,
+  /** (counts u32, deltas, models, stride, epsilon, count): adds to counts[2m] and [2m + 1] where m contributes alone and with others. */
+  contributors,
+  /** (out, deltas, models, stride, count): out ← the δ of the largest key; the last of equal ones. models ≥ 1. */
+  largest,
+  /** (out, deltas, models, stride, count): out ← the largest |δ| among those with the sign of Σ δ (− where it is 0), with it. */
+  unify,
+  /**
+   * (out, total, deltas, lambdas, models, stride, least, count): out ← total where at least `least` models have
+   * |δ| > lambdas[m]·|total − δ|, else 0. `out` may be `total`.
+   */
+  consent,
+  /**
+   * (out, deltas, weights, models, stride, floor, count): out ← Σ weights[m]·δ / max(floor, Σ weights[m]) over the δ with the sign
+   * of Σ δ (+ where it is 0); 0 where the divisor is 0.
+   */
+  erase,
+  /** (out, deltas, models, stride, count): out ← the population variance of the δ, in f64, rounded to f32 at the end. */
+  variance,
+  /** (x, scores, above, equalBefore, count): `trim` of x by the keys of `scores`; returns how many are kept. */
+  trim_by,
+  /** (out, a, b, t, count): out ← w·b + (1 − w)·a, w = min(max(t / max(|a − b|, 1e-6), 0), 1). `out` may be `a` or `b`. */
+  nearswap,
+} from "./contribute";
+
 // Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 8 models.
 // inputs and masks are arrays of u32 pointers, scales, weights and above arrays of one number a model; x is an input.
 // They return 0, or 1 when an input (masked or not) or the output holds NaN or an infinity: then the output is worth nothing.

@@ -32,12 +32,12 @@ export function trim(x: usize, above: u32, equalBefore: i32, count: usize): i32 
 
 // `elect` is written for T lanes: v128 is the body, f32 the ragged end, one element in lane 0 and zeros beside it.
 
-function loadLanes<T>(ptr: usize): v128 {
+export function loadLanes<T>(ptr: usize): v128 {
   if (sizeof<T>() == 16) return v128.load(ptr);
   return v128.load32_zero(ptr);
 }
 
-function storeLanes<T>(ptr: usize, v: v128): void {
+export function storeLanes<T>(ptr: usize, v: v128): void {
   if (sizeof<T>() == 16) v128.store(ptr, v);
   else v128.store_lane<f32>(ptr, v, 0);
 }

@@ -17,6 +17,7 @@ export function fuse(
   kept: number[],
 ): FusedMerger | null {
   const { terms, combine } = program;
+  if (combine.op !== "sum" && combine.op !== "elect") return null;
   if (program.out !== "BF16" || program.inputs.some((d) => d !== "BF16")) return null;
   if (terms.length === 0 || terms.length > maxModels) return null;
   if (program.base === null && (combine.op === "elect" || terms.some((t) => t.keep.random || t.keep.magnitude)))

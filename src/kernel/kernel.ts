@@ -110,6 +110,49 @@ export interface KernelExports {
   nth_equal(x: Pointer, key: number, n: number, count: number): number;
   same_bytes(a: Pointer, b: Pointer, byteCount: number): number;
 
+  contribute(
+    out: Pointer,
+    deltas: Pointer,
+    boosts: Pointer,
+    models: number,
+    stride: number,
+    epsilon: number,
+    count: number,
+  ): void;
+  contributors(
+    /** u32 pairs: alone, with others. */
+    counts: Pointer,
+    deltas: Pointer,
+    models: number,
+    stride: number,
+    epsilon: number,
+    count: number,
+  ): void;
+  largest(out: Pointer, deltas: Pointer, models: number, stride: number, count: number): void;
+  unify(out: Pointer, deltas: Pointer, models: number, stride: number, count: number): void;
+  consent(
+    out: Pointer,
+    total: Pointer,
+    deltas: Pointer,
+    lambdas: Pointer,
+    models: number,
+    stride: number,
+    least: number,
+    count: number,
+  ): void;
+  erase(
+    out: Pointer,
+    deltas: Pointer,
+    weights: Pointer,
+    models: number,
+    stride: number,
+    floor: number,
+    count: number,
+  ): void;
+  variance(out: Pointer, deltas: Pointer, models: number, stride: number, count: number): void;
+  trim_by(x: Pointer, scores: Pointer, above: number, equalBefore: number, count: number): number;
+  nearswap(out: Pointer, a: Pointer, b: Pointer, t: number, count: number): void;
+
   // 0, or 1 when an input or the output holds NaN or an infinity: the output is then to be thrown away.
 
   merge_linear_bf16(

@@ -62,7 +62,27 @@ export type Combine =
       readonly zero: "drop" | "positive" | "negative";
       /** Divide the agreeing sum by the agreeing Σw (where that is below 1e-8: by 1), as TIES does. */
       readonly divide: boolean;
-    };
+    }
+  | Choice;
+
+/**
+ * Rules over the deltas of all terms at one element. They need a base and take no scales; what w_i means is up to the rule.
+ *
+ * - `contribute`: a term contributes where |δ| > epsilon. One alone gives w·δ, several give their mean.
+ * - `largest`: the δ of the largest magnitude, the last one of equals.
+ * - `unify`: the largest |δ| of those that have the sign of Σδ (− where that is zero), with this sign.
+ * - `consent`: the total where `least` terms have |δ| > w·|total − δ|. The total is the sum of what `keep` leaves, or, with `elect`,
+ *   the sum of those of it that have the elected sign.
+ * - `erase`: Σ w·δ / max(floor, Σ w) over the δ with the sign of Σδ (+ where that is zero).
+ * - `near`: of the only term, the value itself rather than its delta: w·x + (1 − w)·base with w = t / |x − base|, in [0, 1].
+ */
+export type Choice =
+  | { readonly op: "contribute"; readonly epsilon: number }
+  | { readonly op: "largest" }
+  | { readonly op: "unify" }
+  | { readonly op: "consent"; readonly least: number; readonly elect: boolean }
+  | { readonly op: "erase"; readonly floor: number }
+  | { readonly op: "near"; readonly t: number };
 
 export interface MergeProgram {
   readonly op: "merge";

@@ -1,10 +1,11 @@
 // One tile of the normal form: decode, delta, keep, combine, add back, encode; and the slow path of a tile that holds
 // non-finite inputs or overflows on store.
 
+import { choose } from "./choice.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
 import { applyKeep, Scratch } from "./operand.ts";
-import type { MergeProgram, Policy } from "./program.ts";
+import type { MergeProgram, Policy, Term } from "./program.ts";
 import { tileElements } from "./program.ts";
 
 const tileBytes = tileElements * 4;
@@ -38,18 +39,18 @@ export class TileMerger {
     const scratch = new Scratch(region);
     const terms = Math.max(1, program.terms.length);
     this.base = program.base === null ? 0 : scratch.take(tileBytes);
-    this.votes = scratch.take(program.combine.op === "elect" ? terms * tileBytes : tileBytes);
+    this.votes = scratch.take(program.combine.op === "sum" ? tileBytes : terms * tileBytes);
     this.acc = scratch.take(tileBytes);
     this.spare = scratch.take(tileBytes);
     this.mask = scratch.take(tileElements);
     this.factors = scratch.take(terms * 4);
     this.weights = scratch.take(terms * 4);
-    if (program.combine.op === "elect") {
-      // Votes carry w·s; an unweighted election votes with s and multiplies by w afterwards.
-      const weighted = program.combine.by === "weighted";
+    if (program.combine.op !== "sum") {
+      // Votes carry w·s; an unweighted election votes with s and multiplies by w afterwards. Other rules vote with deltas.
+      const later = program.combine.op === "elect" && program.combine.by !== "weighted";
       const f32 = new Float32Array(kernel.memory.buffer);
       program.terms.forEach((term, i) => {
-        f32[this.factors / 4 + i] = weighted ? 1 : (term.weight as number);
+        f32[this.factors / 4 + i] = later ? (term.weight as number) : 1;
         f32[this.weights / 4 + i] = term.weight as number;
       });
     }
@@ -67,16 +68,17 @@ export class TileMerger {
     const e = this.kernel.exports;
     const replace = nonFinite && this.policy.nonFinite === "base" && program.base !== null;
     if (program.base !== null) this.lanes[program.base]!.decode(this.base, inputs[program.base]!, count);
-    const elect = program.combine.op === "elect" ? program.combine : null;
+    const { combine } = program;
+    const elect = combine.op === "elect" ? combine : null;
+    const choice = combine.op === "sum" || combine.op === "elect" ? null : combine;
     program.terms.forEach((term, i) => {
-      const x = elect ? this.votes + i * tileBytes : this.votes;
-      this.lanes[term.input]!.decode(x, inputs[term.input]!, count);
-      if (replace) e.replace_nonfinite(x, this.base, count);
-      if (program.base !== null) e.delta(x, x, this.base, count);
+      const x = elect || choice ? this.votes + i * tileBytes : this.votes;
+      this.decode(x, term, inputs, count, replace);
       const kept = applyKeep(this.kernel, term.keep, x, this.mask, first, count);
       if (tally) this.kept[i]! += kept;
       const weight = term.weight as number;
       const scale = term.scale as number;
+      if (choice) return;
       if (elect) e.scale(x, x, elect.by === "weighted" ? weight * scale : scale, count);
       else if (i === 0) e.scale(this.acc, x, weight * scale, count);
       else e.axpy(this.acc, x, weight * scale, count);
@@ -96,10 +98,28 @@ export class TileMerger {
         elect.divide ? 1 : 0,
       );
     }
+    if (choice && program.terms.length > 0) {
+      const { acc, votes, weights, factors, base } = this;
+      const tiles = { acc, deltas: votes, terms: program.terms.length, weights, ones: factors, base };
+      choose(this.kernel, choice, tiles, count, () => {
+        program.terms.forEach((term, i) => {
+          this.decode(votes + i * tileBytes, term, inputs, count, replace);
+        });
+      });
+    }
     const lambda = program.lambda as number;
-    if (program.base !== null) e.finish(this.acc, this.base, this.acc, lambda, count);
+    const isValue = program.base === null || (choice?.op === "near" && program.terms.length > 0);
+    if (!isValue) e.finish(this.acc, this.base, this.acc, lambda, count);
     else if (lambda !== 1) e.scale(this.acc, this.acc, lambda, count);
     if (replace) this.restoreBase(count);
+  }
+
+  /** A term's delta to the base, before what it keeps; of `near` and without a base, its value. */
+  private decode(x: number, term: Term, inputs: readonly number[], count: number, replace: boolean): void {
+    const { program } = this;
+    this.lanes[term.input]!.decode(x, inputs[term.input]!, count);
+    if (replace) this.kernel.exports.replace_nonfinite(x, this.base, count);
+    if (program.base !== null && program.combine.op !== "near") this.kernel.exports.delta(x, x, this.base, count);
   }
 
   /** Under `--non-finite base`, a base element that is itself non-finite stays as it is. */

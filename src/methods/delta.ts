@@ -13,6 +13,7 @@ import type {
   Term,
   ThresholdOperand,
 } from "../kernel/program.ts";
+import { holdersOf } from "./holders.ts";
 import type { Compiled, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
 import { choiceOf, densityOf, flagOf, gammaOf, numberOf, weightSum, weightsOf } from "./weights.ts";
 
@@ -48,17 +49,7 @@ interface Part {
 }
 
 export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled {
-  const base = tensor.inputs.find((i) => i.isBase);
-  if (!base) {
-    fail(
-      "tensor-missing",
-      `Cannot merge ${quote(tensor.name)}: the base model does not have it, so there is no delta`,
-      {
-        hint: "Use a base_model that has this tensor, or leave the tensor out of the fine-tuned models.",
-      },
-    );
-  }
-  const others = tensor.inputs.filter((i) => !i.isBase);
+  const { base, others } = holdersOf(tensor);
   const weights = weightsOf(tensor, others, style.weight === "mean" ? 1 / Math.max(1, tensor.models) : 1);
   const normalize = flagOf(tensor, "normalize", style.normalize);
   const lambda = numberOf(tensor, "lambda", 1);

@@ -3,14 +3,19 @@
 import type { Catalogue, MethodSpec } from "../recipe/catalogue.ts";
 import { breadcrumbs } from "./breadcrumbs.ts";
 import { breadcrumbsTies } from "./breadcrumbs-ties.ts";
+import { consensusTa, consensusTies } from "./consensus.ts";
 import { dareLinear } from "./dare-linear.ts";
 import { dareTies } from "./dare-ties.ts";
 import { karcher } from "./karcher.ts";
+import { emr } from "./emr.ts";
 import { linear } from "./linear.ts";
+import { magmax } from "./magmax.ts";
 import type { Method } from "./method.ts";
 import { multislerp } from "./multislerp.ts";
 import { passthrough } from "./passthrough.ts";
+import { nearswap } from "./nearswap.ts";
 import { planned } from "./planned.ts";
+import { ram } from "./ram.ts";
 import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
 import { ties } from "./ties.ts";
@@ -18,6 +23,7 @@ import { ties } from "./ties.ts";
 const table: readonly Method[] = [
   linear,
   slerp,
+  nearswap,
   taskArithmetic,
   ties,
   dareLinear,
@@ -27,6 +33,11 @@ const table: readonly Method[] = [
   multislerp,
   karcher,
   passthrough,
+  magmax,
+  ram,
+  consensusTa,
+  consensusTies,
+  emr,
 ];
 
 export const methods: ReadonlyMap<string, Method> = new Map(table.map((m) => [m.name, m]));

@@ -155,3 +155,12 @@ export const slerpParameter: ParameterSpec = {
   max: 1,
   describe: "Position on the arc: 0 is the base_model, 1 the other model.",
 };
+
+export const changeParameter: ParameterSpec = {
+  name: "epsilon",
+  kind: "number",
+  per: "tensor",
+  default: 1e-5,
+  min: 0,
+  describe: "A delta counts as a change where its magnitude is above this.",
+};

@@ -8,7 +8,6 @@ import {
   lambdaParameter,
   normalizeParameter,
   rescaleParameter,
-  slerpParameter,
   weightParameter,
 } from "./parameters.ts";
 
@@ -53,15 +52,11 @@ export const planned: readonly MethodSpec[] = [
   spec("della", "DELLA", "required", false, 1, many, [...deltas(true, true), epsilon]),
   spec("della_linear", "DELLA, linear", "required", false, 1, many, [...deltas(false, true), epsilon]),
   spec("model_stock", "Model Stock", "required", false, 2, many, [flag("filter_wise", false, "One ratio per row.")]),
-  spec("nearswap", "Near-swap", "required", true, 2, 2, [
-    { ...slerpParameter, describe: "How near two values must be to be swapped." },
-  ]),
   spec("arcee_fusion", "Arcee Fusion", "required", true, 2, 2, []),
   spec("sce", "SCE", "required", false, 1, many, [
     flag("int8_mask", false, "Accepted for mergekit's sake."),
     number("select_topk", "tensor", 1, "Fraction of the positions with the largest variance."),
   ]),
-  spec("ram", "RAM", "required", false, 1, many, [number("epsilon", "tensor", 1e-5, "What counts as changed.")]),
   spec("ramplus_tl", "RAM+", "required", false, 1, many, [
     number("r", "tensor", 0.1, "Boost of what one model alone changed."),
     number("alpha", "tensor", 0.2, "Cap of the boost."),
