@@ -8,7 +8,7 @@ const signBit: i32 = 0x80000000;
 
 // As in ties.ts: T is v128 for the body, and f32 for the ragged end, one element in lane 0 and zeros beside it.
 
-/** RAM (Yuan et al. 2026, arXiv 2601.13572): what one model alone has changed is added, what several have is averaged. */
+/** RAM (arXiv 2601.13572): what one model alone has changed is added, what several have is averaged. */
 function contributeLanes<T>(
   out: usize,
   end: usize,
@@ -170,8 +170,9 @@ function consentLanes<T>(
       const backs = f32x4.gt(f32x4.abs(delta), f32x4.mul(v128.load32_splat(lambdas + (m << 2)), others));
       backers = i32x4.sub(backers, backs);
     }
-    const kept = v128.and(sum, i32x4.ge_s(backers, least));
-    storeLanes<T>(out, v128.or(kept, f32x4.ne(sum, sum)));
+    // No delta is large beside an infinity, which stays for all that.
+    const none = f32x4.sub(sum, sum);
+    storeLanes<T>(out, v128.and(sum, v128.or(i32x4.ge_s(backers, least), f32x4.ne(none, none))));
   }
   return out;
 }

@@ -118,7 +118,7 @@ export {
   unify,
   /**
    * (out, total, deltas, lambdas, models, stride, least, count): out ← total where at least `least` models have
-   * |δ| > lambdas[m]·|total − δ|, else 0. `out` may be `total`.
+   * |δ| > lambdas[m]·|total − δ| or total is not finite, else 0. `out` may be `total`.
    */
   consent,
   /**

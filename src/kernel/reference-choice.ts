@@ -69,7 +69,7 @@ export function unify(deltas: Deltas): Float32Array {
 export function consent(total: Float32Array, deltas: Deltas, lambdas: ArrayLike<number>, least: number): Float32Array {
   return each(deltas, (element, i) => {
     const sum = total[i]!;
-    if (Number.isNaN(sum)) return NaN;
+    if (!Number.isFinite(sum)) return sum;
     const backers = element.filter((delta, m) => Math.abs(delta) > f(f(lambdas[m]!) * Math.abs(f(sum - delta))));
     return backers.length >= least ? sum : 0;
   });
