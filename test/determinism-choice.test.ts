@@ -24,7 +24,7 @@ describe("one SHA-256 under both runtimes, with any workers and slices", () => {
     test(
       name,
       () =>
-        withTempFolder((temp) => {
+        withTempFolder(async (temp) => {
           const hashes = ways.map(([runtime, workers, slice], i) => {
             const [command, ...args] = commands[runtime] as [string, ...string[]];
             expect(existsSync(command)).toBe(true);
