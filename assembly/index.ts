@@ -150,3 +150,8 @@ export {
    */
   merge_elect_bf16,
 } from "./merge";
+
+export {
+  /** (out, left, right, rank, pitch, count): out[j] ← Σ over k of left[k] · right[k·pitch + j], k ascending from +0. */
+  fold_row,
+} from "./fold";

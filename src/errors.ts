@@ -51,6 +51,7 @@ export const errorKinds = {
   "tensor-missing": { exit: "data", means: "a tensor that the merge needs is not in one of the models" },
   "shape-mismatch": { exit: "data", means: "a tensor has different shapes in two models" },
   "vocabulary-mismatch": { exit: "data", means: "embeddings or heads have different vocabulary sizes" },
+  adapter: { exit: "data", means: "an adapter that cannot be folded into its model" },
   "dtype-unsupported": { exit: "data", means: "a tensor has a dtype that cannot be merged" },
   "integer-mismatch": { exit: "data", means: "an integer or boolean tensor differs between the models" },
   "non-finite": { exit: "data", means: "an input holds NaN or infinity (see --non-finite)" },

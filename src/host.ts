@@ -7,6 +7,7 @@ import type { Diagnostic } from "./errors.ts";
 import type { Executor, Job } from "./exec/executor.ts";
 import type { Phase } from "./kernel/program.ts";
 import type { Plan } from "./plan/plan.ts";
+import type { FloatDtype } from "./tensor/dtype.ts";
 
 /** What happens during a merge, for progress lines, logs and wrappers. */
 export type MergeEvent =
@@ -79,6 +80,8 @@ export interface MergeRequest {
   readonly copyTokenizer: boolean;
   readonly writeModelCard: boolean;
   readonly allowMissing: boolean;
+  /** The dtype that folding an adapter rounds to; null: f32, or with `compat: "mergekit"` each weight's own. */
+  readonly loraMergeDtype: FloatDtype | null;
 }
 
 export const defaultRequest: Omit<MergeRequest, "recipe"> = {
@@ -93,6 +96,7 @@ export const defaultRequest: Omit<MergeRequest, "recipe"> = {
   copyTokenizer: true,
   writeModelCard: true,
   allowMissing: false,
+  loraMergeDtype: null,
 };
 
 /** The coordinator's steps, in their order. */

@@ -13,18 +13,19 @@ import { kernelSha256 } from "./kernel/kernel.ts";
 import { declaredLicense } from "./license.ts";
 import { catalogue, methods } from "./methods/index.ts";
 import type { Method } from "./methods/method.ts";
+import { openModels } from "./models.ts";
 import { buildPlan } from "./plan/build.ts";
-import { type InputModel, withoutViews } from "./plan/model.ts";
+import type { InputModel } from "./plan/model.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { Profiler } from "./profile.ts";
 import { assignTensors } from "./recipe/assign.ts";
 import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
 import { manifest, modelCard, type Provenance, planIdentity } from "./report.ts";
 import { Tally } from "./tally.ts";
-import { type Checkpoint, openCheckpoint } from "./tensor/checkpoint.ts";
+import type { Checkpoint } from "./tensor/checkpoint.ts";
 import { configText, outputConfig } from "./tensor/config.ts";
 import { byteWidth, isFloat, torchNames } from "./tensor/dtype.ts";
-import { type ModelLocation, resolveModel } from "./tensor/locate.ts";
+import type { ModelLocation } from "./tensor/locate.ts";
 import { indexJson, indexName, type OutputFile } from "./tensor/shards.ts";
 import { cleanSidecar, maxParsedSidecarBytes, tokenizerNames } from "./tensor/sidecars.ts";
 import { chatTemplate, maxSidecarBytes, tokenizerDonor } from "./tokenizer.ts";
@@ -44,7 +45,7 @@ export interface Prepared {
   readonly recipe: ParsedRecipe;
   readonly recipeSha256: string;
   readonly method: Method;
-  readonly checkpoints: readonly Checkpoint[];
+  readonly checkpoints: readonly InputModel[];
   readonly locations: readonly ModelLocation[];
   /** Whose tokenizer files are copied, and the chat template that replaces its own. */
   readonly tokenizer: Checkpoint;
@@ -80,22 +81,10 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
       hint: `It has ${have}.`,
     });
   }
-  const locations: ModelLocation[] = [];
-  const checkpoints: InputModel[] = [];
-  for (const model of recipe.models) {
-    if (model.lora) {
-      fail("recipe-unsupported", `Cannot merge ${quote(model.display)}: this version does not fold LoRA adapters yet`, {
-        hint: "Merge the adapter into its base first (merge_and_unload in PEFT) and name the result.",
-      });
-    }
-    const reference = model.revision === undefined ? model.path : `${model.path}@${model.revision}`;
-    const places = { cwd: host.cwd, recipeFolder: request.recipe.folder, env: host.env, home: host.home };
-    const location = await resolveModel(reference, places, host.fs);
-    locations.push(location);
-    checkpoints.push(withoutViews(await openCheckpoint(reference, location.folder, { file: location.file })));
-  }
+  const opened = await openModels(recipe, request, host);
+  const checkpoints = opened.map((o) => o.model);
   const warnings: Diagnostic[] = [...recipe.warnings];
-  const names = checkpoints.map((c) => new Set([...c.tensors.keys(), ...c.views.keys()]));
+  const names = checkpoints.map((c) => new Set([...c.tensors.keys(), ...c.overrides.keys()]));
   const namesOf = (model: number) => names[model]!;
   const assigned = assignTensors(recipe, known, namesOf, (d) => warnings.push(d));
   const recipeSha256 = bytesToHex(sha256(utf8ToBytes(request.recipe.text)));
@@ -123,7 +112,7 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
     recipeSha256,
     method,
     checkpoints,
-    locations,
+    locations: opened.map((o) => o.location),
     tokenizer: donor,
     template,
     layers,

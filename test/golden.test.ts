@@ -9,6 +9,7 @@ import { compileKernel, createKernel } from "../src/kernel/kernel.ts";
 import { maskKey, maskThreshold } from "../src/kernel/mask.ts";
 import { merge } from "../src/merge.ts";
 import { methods } from "../src/methods/index.ts";
+import { dtypeNamed } from "../src/tensor/dtype.ts";
 import { projectRoot, requestFor, testHost, withTempFolder } from "./support/host.ts";
 import { readCheckpoint, readSafetensors } from "./support/tensors.ts";
 
@@ -19,6 +20,7 @@ interface Case {
   method: string;
   config: string;
   output: string;
+  options: { lora_merge_dtype?: string };
   tensors_kept: "all" | string[];
   tolerance: {
     atol?: number;
@@ -36,7 +38,7 @@ interface Case {
 }
 
 /** Cases of methods and model references that Braid does not carry out yet wait in the folder. */
-const waiting = (c: Case) => !methods.has(c.method) || c.id.startsWith("lora-");
+const waiting = (c: Case) => !methods.has(c.method);
 const all = JSON.parse(readFileSync(join(folder, "manifest.json"), "utf8")) as { cases: Case[] };
 const manifest = { cases: all.cases.filter((c) => !waiting(c)) };
 const torch: Record<string, string> = { F32: "float32", BF16: "bfloat16", F16: "float16" };
@@ -45,7 +47,7 @@ const torch: Record<string, string> = { F32: "float32", BF16: "bfloat16", F16: "
 function localPaths(recipe: string): string {
   return recipe
     .replaceAll("golden/inputs/", "test/golden/inputs/")
-    .replace(/(^|[\s:[])models\//gm, "$1examples/models/");
+    .replace(/(^|[\s:[+])models\//gm, "$1examples/models/");
 }
 
 function bf16Ulp(value: number): number {
@@ -84,7 +86,11 @@ async function check(c: Case, mergekit: boolean): Promise<void> {
     const seed = c.mask ? String(c.mask.seed) : null;
     const out = join(temp, "out");
     await merge(
-      requestFor(recipe, { compat: mergekit ? "mergekit" : "none", seed }),
+      requestFor(recipe, {
+        compat: mergekit ? "mergekit" : "none",
+        seed,
+        loraMergeDtype: dtypeNamed(c.options?.lora_merge_dtype ?? ""),
+      }),
       out,
       { overwrite: false },
       testHost(),

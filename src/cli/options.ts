@@ -7,6 +7,7 @@ import { argument, option } from "@optique/core/primitives";
 import { choice, integer, type ValueParser } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { defaultRequest, type MergeRequest } from "../host.ts";
+import { dtypeNamed } from "../tensor/dtype.ts";
 import { formatBytes, formatMemory } from "./format.ts";
 import type { RecipeText } from "./recipe-text.ts";
 
@@ -122,6 +123,11 @@ export const numberOptions = object("Numbers", {
   allowMissing: option("--allow-missing", {
     description: message`Merge a tensor that some models lack from those that have it.`,
   }),
+  loraMergeDtype: optional(
+    option("--lora-merge-dtype", choice(["float32", "bfloat16", "float16"], { metavar: "DTYPE" }), {
+      description: message`Round a folded adapter to this dtype [float32; with --compat mergekit each weight's own].`,
+    }),
+  ),
 });
 
 export const machineOptions = object("Machine", {
@@ -187,6 +193,7 @@ export interface RequestOptions {
   readonly nonFinite: MergeRequest["nonFinite"];
   readonly overflow: MergeRequest["overflow"];
   readonly allowMissing: boolean;
+  readonly loraMergeDtype: "float32" | "bfloat16" | "float16" | undefined;
   readonly workers: number | undefined;
   readonly memory: number;
   readonly slice: number | undefined;
@@ -209,5 +216,6 @@ export function toRequest(recipe: RecipeText, o: RequestOptions): MergeRequest {
     copyTokenizer: !o.noCopyTokenizer,
     writeModelCard: !o.noModelCard,
     allowMissing: o.allowMissing,
+    loraMergeDtype: o.loraMergeDtype === undefined ? null : dtypeNamed(o.loraMergeDtype),
   };
 }

@@ -109,6 +109,7 @@ export interface KernelExports {
   equals(x: Pointer, key: number, count: number): number;
   nth_equal(x: Pointer, key: number, n: number, count: number): number;
   same_bytes(a: Pointer, b: Pointer, byteCount: number): number;
+  fold_row(out: Pointer, left: Pointer, right: Pointer, rank: number, pitch: number, count: number): void;
 
   contribute(
     out: Pointer,

@@ -128,6 +128,17 @@ export function axpy(acc: Float32Array, x: Float32Array, c: number): Float32Arra
   return acc.map((v, i) => f(v + f(f(c) * x[i]!)));
 }
 
+/** `right` is rank rows of `pitch` numbers. */
+export function fold_row(left: Float32Array, right: Float32Array, pitch: number, count: number): Float32Array {
+  const out = new Float32Array(count);
+  for (let j = 0; j < count; j++) {
+    let sum = 0;
+    for (let k = 0; k < left.length; k++) sum = f(sum + f(left[k]! * right[k * pitch + j]!));
+    out[j] = sum;
+  }
+  return out;
+}
+
 export function finish(base: Float32Array, acc: Float32Array, lambda: number): Float32Array {
   return base.map((v, i) => f(v + f(f(lambda) * acc[i]!)));
 }

@@ -1,7 +1,9 @@
-// Inputs that are no tensor of a file but are made of some while they are read: rows put together from other matrices. What a
-// program sees is a tensor of one dtype; where its elements come from stays here, so every method works on every view.
+// Inputs that are no tensor of a file but are made of some while they are read: rows put together from other matrices, weights
+// with an adapter folded in. What a program sees is a tensor of one dtype; where its elements come from stays here, so every
+// method works on every view.
 
 import { byteWidth, type FloatDtype } from "../tensor/dtype.ts";
+import { AdapterReader, type AdapterView, adapterBytes, adapterSources, moveAdapter } from "./adapter.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor } from "./lanes.ts";
 import type { Scratch } from "./operand.ts";
@@ -29,7 +31,7 @@ export interface RowsView {
   readonly runs: readonly RowRun[];
 }
 
-export type View = RowsView;
+export type View = RowsView | AdapterView;
 
 /** Fills `count` elements from element `first` of the tensor on, in the input's dtype, at `to` in the kernel's memory. */
 export interface Reader {
@@ -51,11 +53,18 @@ export function rowsDtype({ sources, runs }: RowsView): FloatDtype {
 export function readerBytes(input: TaskInput): number {
   const { view } = input;
   if (!view) return 0;
-  return 2 * (tileElements * 4 + 16) + view.sources.reduce((sum, s) => sum + readerBytes(s), 0);
+  const own = view.op === "adapter" ? adapterBytes(view) : 2 * (tileElements * 4 + 16);
+  return sourcesOf(view).reduce((sum, s) => sum + readerBytes(s), own);
+}
+
+/** What a view is made of. */
+function sourcesOf(view: View): readonly ViewSource[] {
+  return view.op === "adapter" ? adapterSources(view) : view.sources;
 }
 
 /** The part of a view that rows of elements [first, first + count) need: tasks carry no more. */
 export function cutView(view: View, first: number, count: number): View {
+  if (view.op !== "rows") return view;
   const from = Math.floor(first / view.columns);
   const end = Math.ceil((first + count) / view.columns);
   const runs = view.runs.slice(runAt(view.runs, from), runAt(view.runs, end - 1) + 1);
@@ -69,7 +78,7 @@ export function moveView(view: View, shift: number): View {
     file: s.file + shift,
     ...(s.view ? { view: moveView(s.view, shift) } : {}),
   });
-  return { ...view, sources: view.sources.map(move) };
+  return view.op === "adapter" ? moveAdapter(view, move) : { ...view, sources: view.sources.map(move) };
 }
 
 export function createReader(
@@ -79,7 +88,13 @@ export function createReader(
   io: ReadIo,
   scratch: Scratch,
 ): Reader {
-  if (input.view) return new RowsReader(kernel, input.view, dtype, io, scratch);
+  const { view } = input;
+  if (view) {
+    const open = (source: ViewSource) => createReader(kernel, source, source.dtype, io, scratch);
+    return view.op === "adapter"
+      ? new AdapterReader(kernel, view, scratch, open)
+      : new RowsReader(kernel, view, dtype, scratch, open);
+  }
   const width = byteWidth(dtype);
   return { read: (first, count, to) => io.read(input, first * width, kernel.u8(to, count * width)) };
 }
@@ -104,13 +119,19 @@ class RowsReader implements Reader {
   private readonly raw: number;
   private readonly decoded: number;
 
-  constructor(kernel: Kernel, view: RowsView, dtype: FloatDtype, io: ReadIo, scratch: Scratch) {
+  constructor(
+    kernel: Kernel,
+    view: RowsView,
+    dtype: FloatDtype,
+    scratch: Scratch,
+    open: (source: ViewSource) => Reader,
+  ) {
     this.kernel = kernel;
     this.view = view;
     this.dtype = dtype;
     this.raw = scratch.take(tileElements * 4);
     this.decoded = scratch.take(tileElements * 4);
-    this.readers = view.sources.map((s) => createReader(kernel, s, s.dtype, io, scratch));
+    this.readers = view.sources.map(open);
   }
 
   async read(first: number, count: number, to: number): Promise<void> {

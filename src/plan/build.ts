@@ -7,11 +7,10 @@ import { moveView, readerBytes } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
 import type { ParsedRecipe } from "../recipe/recipe.ts";
-import type { TensorInfo } from "../tensor/checkpoint.ts";
 import { byteWidth, type Dtype, dtypeBits, type FloatDtype, isFloat, promote, torchNames } from "../tensor/dtype.ts";
 import { layoutShards } from "../tensor/shards.ts";
 import { planMemory } from "./memory.ts";
-import type { InputModel, ViewedTensor } from "./model.ts";
+import type { InputModel, Override } from "./model.ts";
 import type { Plan, PlanFile, PlanTensor } from "./plan.ts";
 
 export interface BuildOptions {
@@ -161,7 +160,7 @@ interface Draft {
 
 interface Found {
   readonly model: number;
-  readonly info: TensorInfo & Partial<ViewedTensor>;
+  readonly info: Override;
   readonly parameters: Readonly<Record<string, unknown>>;
 }
 
@@ -262,11 +261,11 @@ function draft(
 }
 
 /** The tensor of that name; a head that is tied to the embeddings is read from them. */
-function lookUp(checkpoint: InputModel, name: string): (TensorInfo & Partial<ViewedTensor>) | undefined {
-  const own = checkpoint.views.get(name) ?? checkpoint.tensors.get(name);
+function lookUp(checkpoint: InputModel, name: string): Override | undefined {
+  const own = checkpoint.overrides.get(name) ?? checkpoint.tensors.get(name);
   if (own || !checkpoint.tied || !/(^|\.)(lm_head|embed_out)\.weight$/.test(name)) return own;
   for (const [other, info] of checkpoint.tensors)
-    if (/(^|\.)(embed_tokens|wte|embed_in)\.weight$/.test(other)) return checkpoint.views.get(other) ?? info;
+    if (/(^|\.)(embed_tokens|wte|embed_in)\.weight$/.test(other)) return checkpoint.overrides.get(other) ?? info;
   return undefined;
 }
 

@@ -3,17 +3,18 @@
 import type { View } from "../kernel/view.ts";
 import type { Checkpoint, TensorInfo } from "../tensor/checkpoint.ts";
 
-/** A tensor that is computed while it is read. `dtype` and `shape` are the view's; files count in its model's list. */
-export interface ViewedTensor extends TensorInfo {
-  readonly view: View;
+/** A tensor that stands in for the checkpoint's: another one, or a view that is computed while it is read. */
+export interface Override extends TensorInfo {
+  /** `dtype` and `shape` are then the view's. */
+  readonly view?: View;
 }
 
-/** `files` are the checkpoint's own and whatever its views read beside them. */
+/** `files` are the checkpoint's own, then whatever overrides read beside them. */
 export interface InputModel extends Checkpoint {
   /** By name; they stand in for the checkpoint's tensors of the same names, or beside them. */
-  readonly views: ReadonlyMap<string, ViewedTensor>;
+  readonly overrides: ReadonlyMap<string, Override>;
 }
 
-export function withoutViews(checkpoint: Checkpoint): InputModel {
-  return { ...checkpoint, views: new Map() };
+export function asStored(checkpoint: Checkpoint): InputModel {
+  return { ...checkpoint, overrides: new Map() };
 }

@@ -32,6 +32,11 @@ export function byteWidth(dtype: Dtype): number {
 /** PyTorch's names, as `dtype` and `out_dtype` of a recipe and `dtype` of config.json spell them. */
 export const torchNames = { F32: "float32", BF16: "bfloat16", F16: "float16", F64: "float64" } as const;
 
+/** The float dtype of a PyTorch name that the kernels know. */
+export function dtypeNamed(name: string): FloatDtype | null {
+  return floatDtypes.find((d) => torchNames[d] === name) ?? null;
+}
+
 /** The result of torch.promote_types on two float dtypes: equal, or the wider; float16 with bfloat16 is float32. */
 export function promote(a: FloatDtype, b: FloatDtype): FloatDtype {
   return a === b ? a : "F32";

@@ -98,7 +98,7 @@ describe("a view of rows", () => {
           [total - 1, 1],
           [7 * columns, columns],
         ] as const) {
-          const cut = cutView(view, first, count);
+          const cut = cutView(view, first, count) as RowsView;
           const got = new Float32Array((await readAll(cut, files, first, count, "F32")).buffer);
           for (let i = 0; i < count; i++) {
             const at = first + i;
@@ -144,9 +144,9 @@ describe("a view of rows", () => {
   test("cutting keeps exactly the runs that a range touches", () => {
     const runs = Array.from({ length: 100 }, (_, i): RowRun => ({ first: i * 3, count: 3, take: [] }));
     const view: RowsView = { op: "rows", columns: 10, sources: [], runs };
-    expect(cutView(view, 0, 30).runs.map((r) => r.first)).toEqual([0]);
-    expect(cutView(view, 30, 1).runs.map((r) => r.first)).toEqual([3]);
-    expect(cutView(view, 29, 2).runs.map((r) => r.first)).toEqual([0, 3]);
-    expect(cutView(view, 0, 3000).runs.length).toBe(100);
+    expect((cutView(view, 0, 30) as RowsView).runs.map((r) => r.first)).toEqual([0]);
+    expect((cutView(view, 30, 1) as RowsView).runs.map((r) => r.first)).toEqual([3]);
+    expect((cutView(view, 29, 2) as RowsView).runs.map((r) => r.first)).toEqual([0, 3]);
+    expect((cutView(view, 0, 3000) as RowsView).runs.length).toBe(100);
   });
 });

@@ -1,0 +1,76 @@
+// What a recipe calls a model, opened: a checkpoint, a checkpoint with an adapter (`base+lora`), or an adapter alone, which
+// belongs on the recipe's base.
+
+import { fail, quote } from "./errors.ts";
+import type { Host, MergeRequest } from "./host.ts";
+import { adaptModel } from "./plan/adapt.ts";
+import { asStored, type InputModel } from "./plan/model.ts";
+import type { LoraReference, ModelReference } from "./recipe/model.ts";
+import type { ParsedRecipe } from "./recipe/recipe.ts";
+import { isAdapterFolder, openAdapter } from "./tensor/adapter.ts";
+import { openCheckpoint } from "./tensor/checkpoint.ts";
+import type { FloatDtype } from "./tensor/dtype.ts";
+import { type ModelLocation, type ModelPlaces, resolveModel } from "./tensor/locate.ts";
+
+export interface OpenedModel {
+  readonly model: InputModel;
+  readonly location: ModelLocation;
+}
+
+type Rounding = FloatDtype | "weight" | null;
+
+/** Opens every model of the recipe, in its order. */
+export async function openModels(recipe: ParsedRecipe, request: MergeRequest, host: Host): Promise<OpenedModel[]> {
+  const places = { cwd: host.cwd, recipeFolder: request.recipe.folder, env: host.env, home: host.home };
+  const base = recipe.base === null ? null : recipe.models[recipe.base]!;
+  // mergekit folds in the dtype that the model is stored in, unless --lora-merge-dtype says otherwise.
+  const round: Rounding = request.loraMergeDtype ?? (request.compat === "mergekit" ? "weight" : null);
+  const opened: OpenedModel[] = [];
+  for (const model of recipe.models)
+    opened.push(await openModel(model, model === base ? null : base, places, host, round));
+  return opened;
+}
+
+/** `onto`: what an adapter that is named like a model is folded into; null: what its own config names. */
+async function openModel(
+  { lora, ...model }: ModelReference,
+  onto: ModelReference | null,
+  places: ModelPlaces,
+  host: Host,
+  round: Rounding,
+): Promise<OpenedModel> {
+  const display = lora ? `${show(model)}+${show(lora)}` : show(model);
+  if (lora) {
+    const { model: whole, location } = await openModel(model as ModelReference, null, places, host, round);
+    return { model: await fold(whole, lora, display, places, host, round), location };
+  }
+  const location = await resolveModel(display, places, host.fs);
+  if (location.file === undefined && isAdapterFolder(await location.folder.list())) {
+    const adapter = await openAdapter(display, location.folder);
+    const named = onto ?? (adapter.baseModel === null ? null : { path: adapter.baseModel, display: adapter.baseModel });
+    if (!named) {
+      fail("adapter", `Cannot use ${quote(display)} as a model: it is an adapter, and nothing says of which model`, {
+        hint: "Write it as base+adapter, or give the recipe a base_model.",
+      });
+    }
+    const whole = await openModel(named, null, places, host, round);
+    return { ...whole, model: adaptModel(whole.model, adapter, display, round) };
+  }
+  return { model: asStored(await openCheckpoint(display, location.folder, { file: location.file })), location };
+}
+
+async function fold(
+  model: InputModel,
+  lora: LoraReference,
+  display: string,
+  places: ModelPlaces,
+  host: Host,
+  round: Rounding,
+): Promise<InputModel> {
+  const location = await resolveModel(show(lora), places, host.fs);
+  return adaptModel(model, await openAdapter(show(lora), location.folder), display, round);
+}
+
+function show({ path, revision }: LoraReference): string {
+  return revision === undefined ? path : `${path}@${revision}`;
+}
