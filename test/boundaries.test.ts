@@ -102,6 +102,7 @@ const kernelForPlanners = new Set([
   "src/kernel/mask.ts",
   "src/kernel/run.ts",
   "src/kernel/view.ts",
+  "src/kernel/adapter.ts",
   "src/kernel/tile.ts",
 ]);
 

@@ -190,9 +190,9 @@ function chooseFiles(folder: Folder, names: readonly string[], index: ShardIndex
   if (adapter !== undefined) {
     fail(
       "recipe-unsupported",
-      `Cannot open ${where} as a model: it is an adapter (${adapter}), and this version merges whole models`,
+      `Cannot open ${where} as a model: it is an adapter (${adapter}), not a whole model`,
       {
-        hint: "Merge the adapter into its base first: PEFT's merge_and_unload(), then save_pretrained().",
+        hint: "In a recipe, write base+adapter.",
       },
     );
   }
