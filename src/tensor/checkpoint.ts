@@ -188,13 +188,9 @@ function chooseFiles(folder: Folder, names: readonly string[], index: ShardIndex
   }
   const adapter = adapterNames.find((name) => names.includes(name));
   if (adapter !== undefined) {
-    fail(
-      "recipe-unsupported",
-      `Cannot open ${where} as a model: it is an adapter (${adapter}), not a whole model`,
-      {
-        hint: "In a recipe, write base+adapter.",
-      },
-    );
+    fail("recipe-unsupported", `Cannot open ${where} as a model: it is an adapter (${adapter}), not a whole model`, {
+      hint: "In a recipe, write base+adapter.",
+    });
   }
   const pickle = names.find((name) => pickleEndings.some((ending) => name.endsWith(ending)));
   if (pickle !== undefined) {

@@ -180,7 +180,7 @@ describe("a folder is refused", () => {
       2,
       "it is an adapter",
     ],
-    ["with a pickled adapter", { "adapter_model.bin": "" }, "recipe-unsupported", 2, "merge_and_unload"],
+    ["with a pickled adapter", { "adapter_model.bin": "" }, "recipe-unsupported", 2, "base+adapter"],
     [
       "with a file and an index",
       { ...sharded(), "model.safetensors": whole },
