@@ -31,7 +31,7 @@ export interface AdapterView {
   readonly factors: readonly AdapterFactor[];
   /** DoRA: the length of every row, [rows]; or null. */
   readonly magnitude: ViewSource | null;
-  /** Round the product and the sum to this dtype, as PEFT does that folds a bf16 model in bf16; null keeps f32. */
+  /** Round the folded weight to this dtype, as PEFT does that folds into a bf16 model; null keeps f32. */
   readonly round: FloatDtype | null;
 }
 
@@ -127,12 +127,8 @@ export class AdapterReader implements Reader {
       for (const { factor, left, right } of this.loaded) {
         const from = left + (row - this.batch.first) * factor.rank * 4;
         e.fold_row(this.product, from, right + (column + t) * 4, factor.rank, columns, n);
-        if (round) {
-          e.scale(this.product, this.product, factor.scale, n);
-          this.round(round, this.product, n);
-          e.axpy(acc, this.product, 1, n);
-          this.round(round, acc, n);
-        } else e.axpy(acc, this.product, factor.scale, n);
+        e.axpy(acc, this.product, factor.scale, n);
+        if (round) this.round(round, acc, n);
       }
     }
   }

@@ -175,19 +175,24 @@ describe("a weight with adapters", () => {
     expect(await read(dora, [Float32Array.of(3, 4), Float32Array.of(10)], 0, 2)).toEqual(Float32Array.of(6, 8));
   });
 
-  test("rounded to bf16 on the way, as PEFT folds a bf16 model: each step by itself", async () => {
+  test("rounded to bf16 on the way, as PEFT folds into a bf16 model: the sum, once", async () => {
     const view: AdapterView = {
       op: "adapter",
       rows: 1,
-      columns: 2,
+      columns: 3,
       weight: source(0),
       factors: [{ rank: 1, scale: 1, a: source(1), b: source(2), transposed: false }],
       magnitude: null,
       round: "BF16",
     };
-    // 2^-9 of 1 is half a bf16 step: it is lost on an even number and counts on an odd one.
-    const weight = Float32Array.of(1, 1 + 2 ** -7);
-    const got = await read(view, [weight, Float32Array.of(2 ** -8, 2 ** -8), Float32Array.of(1)], 0, 2);
-    expect(got).toEqual(Float32Array.of(1, 1 + 2 ** -6));
+    // Half a bf16 step is lost on an even number and counts on an odd one; a little more always counts.
+    const weight = Float32Array.of(1, 1 + 2 ** -7, 1);
+    const got = await read(
+      view,
+      [weight, Float32Array.of(2 ** -8, 2 ** -8, 2 ** -8 + 2 ** -20), Float32Array.of(1)],
+      0,
+      3,
+    );
+    expect(got).toEqual(Float32Array.of(1, 1 + 2 ** -6, 1 + 2 ** -7));
   });
 });
