@@ -233,6 +233,7 @@ async function run(
   const totalBytes = plan.bytesRead + plan.bytesWritten;
   const conductor = new Conductor(plan, method, {
     outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
+    kept: (model, kept) => tally.addModel(model, kept),
     progress: (bytes, tensor, task, receipt) => {
       for (const part of ["read", "compute", "write"] as const) workerSeconds[part] += receipt.nanoseconds[part] / 1e9;
       profiler?.task(tensor.name, task, receipt);

@@ -18,6 +18,8 @@ export class Tally {
   private readonly random = new Map<number, Kept>();
   private readonly magnitude = new Map<number, Kept>();
   private readonly remarks = new Map<string, { first: string; tensors: number }>();
+  /** Elements kept of a model whose tensors were ranked together. */
+  private readonly together = new Map<number, number>();
   private overflow = 0;
 
   constructor(plan: Plan) {
@@ -77,6 +79,11 @@ export class Tally {
     }));
   }
 
+  /** A survey of all tensors keeps so many elements of a model. */
+  addModel(model: number, kept: number): void {
+    this.together.set(model, kept);
+  }
+
   private count(tensor: PlanTensor, kept: readonly number[]): void {
     if (tensor.program.op !== "merge") return;
     tensor.program.terms.forEach((term, i) => {
@@ -100,17 +107,17 @@ export class Tally {
   }
 
   summary(): Pick<MergeSummary, "dropRates" | "densities" | "nonFinite" | "overflow"> {
-    const list = (from: Map<number, Kept>, rate: (k: Kept) => number) =>
+    const list = (from: Map<number, Kept>, rate: (k: Kept, model: number) => number) =>
       [...from]
         .sort(([a], [b]) => a - b)
         .map(([model, k]) => ({
           model: this.plan.inputs[model]!.reference,
           asked: k.asked.size === 1 ? [...k.asked][0]! : null,
-          actual: k.total > 0 ? rate(k) : 0,
+          actual: k.total > 0 ? rate(k, model) : 0,
         }));
     return {
       dropRates: list(this.random, (k) => 1 - k.kept / k.total),
-      densities: list(this.magnitude, (k) => k.kept / k.total),
+      densities: list(this.magnitude, (k, model) => (k.kept + (this.together.get(model) ?? 0)) / k.total),
       nonFinite: this.nonFinite,
       overflow: this.overflow,
     };

@@ -131,10 +131,12 @@ describe("one SHA-256 under every runtime, worker count and slice size", () => {
   for (const [method, parameters] of [
     ["dare_ties", { drop_rate: 0.5, rescale: "l1" }],
     ["ties", { density: 0.3, ties: "exact" }],
+    ["ties", { density: 0.3, ties: "exact", scope: "model" }],
+    ["breadcrumbs", { density: 0.6, gamma: 0.05, ties: "exact", scope: "model" }],
     ["slerp", { t: [0.2, 0.9] }],
   ] as const) {
     for (const dtype of ["BF16", "F32"] as const) {
-      test(`${method} of three-shard ${dtype} checkpoints into three shards`, async () => {
+      test(`${method} ${JSON.stringify(parameters)} of three-shard ${dtype} checkpoints into three shards`, async () => {
         await withTempFolder(async (temp) => {
           const models = method === "slerp" ? [0, 1] : [0, 1, 2, 3];
           for (const m of models) writeShardedModel(join(temp, `m${m}`), m, dtype);

@@ -61,6 +61,13 @@ const cases: Refusal[] = [
     says: ["Cannot trim", "by row", "scope tensor"],
   },
   {
+    name: "densities that differ where all tensors are ranked together",
+    recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: [{filter: n, value: 0.5}, {value: 0.25}], scope: model}\n${models}`,
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["Cannot rank all tensors together", "density", "0.5 for", "0.25 for", "scope tensor"],
+  },
+  {
     name: "a gamma that drops everything",
     recipe: `merge_method: breadcrumbs\nbase_model: …/base\nparameters: {density: 0.5, gamma: 1}\n${models}`,
     kind: "recipe-parameter",

@@ -65,9 +65,11 @@ export function baseModel(plan: Plan): number | null {
 }
 
 function surveyCounts(plan: Plan): string {
-  const counts = new Map<Survey["op"], number>();
-  for (const tensor of plan.tensors) for (const { op } of tensor.surveys) counts.set(op, (counts.get(op) ?? 0) + 1);
-  return [...counts].map(([op, n]) => `${formatCount(n)} × ${op}`).join(", ") || "none";
+  const counts = new Map<string, number>();
+  const titleOf = (s: Survey) => (s.op === "threshold" && s.scope === "model" ? `${s.op} (ranked together)` : s.op);
+  for (const { surveys } of plan.tensors)
+    for (const s of surveys) counts.set(titleOf(s), (counts.get(titleOf(s)) ?? 0) + 1);
+  return [...counts].map(([title, n]) => `${formatCount(n)} × ${title}`).join(", ") || "none";
 }
 
 export function writePlan(screen: Screen, plan: Plan, all: boolean): void {

@@ -1,5 +1,5 @@
 // Turns a plan into tasks as they become ready: a tensor's surveys first, then its slices, several tensors at a time so that
-// no worker waits for a survey to close.
+// no worker waits for a survey to close. A survey that ranks all tensors together runs before any of them is merged.
 
 import type {
   MergeReceipt,
@@ -17,6 +17,7 @@ import type { Plan, PlanTensor } from "../plan/plan.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 import type { TaskSource } from "./drive.ts";
 import { gather } from "./gather.ts";
+import { gatherModel, type ModelRound, type ModelThresholds } from "./model-survey.ts";
 import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { resolveKeep, resolveProgram } from "./scalars.ts";
 
@@ -41,10 +42,21 @@ export interface ConductorHooks {
   outcome(outcome: TensorOutcome, complete: boolean): void;
   /** Bytes read and written by a finished task. */
   progress(bytes: number, tensor: PlanTensor, task: Task, receipt: Receipt): void;
+  /** How many elements of a model a survey of all tensors keeps: those of its tensors are not counted one by one. */
+  kept(model: number, kept: number): void;
+}
+
+/** A survey of all tensors under way. */
+interface ModelSurvey {
+  readonly members: readonly PlanTensor[];
+  readonly rounds: Generator<ModelRound, ModelThresholds, void>;
+  round: ModelRound;
 }
 
 interface OpenTensor {
   readonly tensor: PlanTensor;
+  /** Index among the members of the survey of all tensors, while its round asks this one. */
+  readonly member: number;
   readonly results: SurveyResult[];
   rounds: Generator<RoundRequest, SurveyResult, RoundOutcome> | null;
   merger: RoundMerger | null;
@@ -65,6 +77,9 @@ export class Conductor implements TaskSource {
   private readonly open: OpenTensor[] = [];
   private readonly owners = new Map<number, OpenTensor>();
   private readonly outputFile: number;
+  /** Of tensors whose survey of all tensors is done. */
+  private readonly surveyed = new Map<PlanTensor, SurveyResult[]>();
+  private modelSurvey: ModelSurvey | null = null;
   private nextTensor = 0;
   private nextId = 0;
 
@@ -74,6 +89,7 @@ export class Conductor implements TaskSource {
     this.method = method;
     this.hooks = hooks;
     this.outputFile = plan.inputFiles.length;
+    this.modelSurvey = this.startModelSurvey();
   }
 
   next(): Task | "wait" | null {
@@ -82,11 +98,13 @@ export class Conductor implements TaskSource {
         const task = t.ready.shift();
         if (task) return task;
       }
-      if (this.open.length >= openTensors || this.nextTensor >= this.plan.tensors.length) break;
-      const tensor = this.plan.tensors[this.nextTensor++]!;
+      if (this.open.length >= openTensors) break;
+      const [tensor, member] = this.take();
+      if (!tensor) break;
       const opened: OpenTensor = {
         tensor,
-        results: [],
+        member,
+        results: this.surveyed.get(tensor) ?? [],
         rounds: null,
         merger: null,
         ready: [],
@@ -103,6 +121,45 @@ export class Conductor implements TaskSource {
     return this.open.length > 0 ? "wait" : null;
   }
 
+  /** The next tensor to work on, and which member of the survey of all tensors it is asked as. */
+  private take(): [PlanTensor | undefined, number] {
+    for (let survey = this.modelSurvey; survey; survey = this.modelSurvey) {
+      const { asked } = survey.round;
+      if (this.nextTensor < asked.length) {
+        const member = asked[this.nextTensor++]!;
+        return [survey.members[member]!, member];
+      }
+      if (this.open.length > 0) return [undefined, -1]; // the round is not over
+      this.nextTensor = 0;
+      const step = survey.rounds.next();
+      if (step.done) this.closeModelSurvey(survey, step.value);
+      else survey.round = step.value;
+    }
+    return [this.plan.tensors[this.nextTensor++], -1];
+  }
+
+  private startModelSurvey(): ModelSurvey | null {
+    const members = this.plan.tensors
+      .filter((t) => modelSurveyOf(t))
+      .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+    const rounds = gatherModel(
+      members.map((t) => {
+        const { operands } = modelSurveyOf(t)!;
+        return { count: t.count, operands, models: operands.map((o) => t.inputs[o.input]!.model) };
+      }),
+    );
+    const step = members.length > 0 ? rounds.next() : null;
+    return !step || step.done ? null : { members, rounds, round: step.value };
+  }
+
+  private closeModelSurvey(survey: ModelSurvey, { thresholds, kept }: ModelThresholds): void {
+    survey.members.forEach((tensor, i) => {
+      this.surveyed.set(tensor, [{ op: "threshold", thresholds: thresholds[i]! }]);
+    });
+    for (const [model, n] of kept) this.hooks.kept(model, n);
+    this.modelSurvey = null;
+  }
+
   done(task: Task, receipt: Receipt): void {
     const t = this.owners.get(task.id);
     if (!t) throw new Error(`task ${task.id} was never handed out`);
@@ -114,6 +171,13 @@ export class Conductor implements TaskSource {
       t.nonFinite.set(n.input, { input: n.input, count: (was?.count ?? 0) + n.count, first });
     }
     this.hooks.progress(this.bytesOf(task, t.tensor), t.tensor, task, receipt);
+    if (receipt.kind === "survey" && t.member >= 0) {
+      this.modelSurvey!.round.add(t.member, receipt.result, task.first, task.count);
+      if (t.left > 0) return;
+      this.open.splice(this.open.indexOf(t), 1);
+      if (t.nonFinite.size > 0) this.hooks.outcome(this.outcomeOf(t), false);
+      return;
+    }
     if (receipt.kind === "survey") {
       const outcome = t.merger!.add(receipt.result, task.first, task.count);
       if (outcome && t.left === 0) this.advance(t, outcome);
@@ -137,6 +201,10 @@ export class Conductor implements TaskSource {
 
   /** Moves a tensor to its next round, its next survey, or its slices. */
   private advance(t: OpenTensor, outcome: RoundOutcome | null): void {
+    if (t.member >= 0) {
+      this.queueRound(t, this.modelSurvey!.round.request(t.member));
+      return;
+    }
     if (outcome && t.nonFinite.size > 0) this.hooks.outcome(this.outcomeOf(t), false);
     if (outcome) t.nonFinite.clear(); // counted again, and for good, by the slices
     for (;;) {
@@ -239,6 +307,12 @@ export class Conductor implements TaskSource {
   }
 }
 
+/** A tensor's part in the survey of all tensors; it comes before its other surveys. */
+function modelSurveyOf({ surveys }: PlanTensor) {
+  const [first] = surveys;
+  return first?.op === "threshold" && first.scope === "model" ? first : null;
+}
+
 /** Elements kept per term. A threshold survey has counted exactly what its rule keeps, so workers need not. */
 function keptOf(t: OpenTensor): number[] {
   const kept = [...t.kept];
@@ -249,7 +323,7 @@ function keptOf(t: OpenTensor): number[] {
     if (survey.op !== "threshold" || result?.op !== "threshold") continue;
     survey.operands.forEach((o, i) => {
       const term = program.terms.findIndex((x) => x.input === o.input);
-      if (term >= 0) kept[term] = result.thresholds[i]!.kept;
+      if (term >= 0) kept[term] = result.thresholds[i]!.kept ?? 0;
     });
   }
   return kept;

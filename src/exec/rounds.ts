@@ -105,12 +105,15 @@ export class RoundMerger {
   }
 }
 
-function emptySlots({ low, high, shift }: HistogramOperand): Slots {
+type Bins = Pick<HistogramOperand, "low" | "high" | "shift">;
+
+export function emptySlots({ low, high, shift }: Bins): Slots {
   const used = ((high - 1 - low) >>> shift) + 1;
   return { keys: new Uint32Array(used), counts: new Float64Array(used) };
 }
 
-function addPairs({ keys, counts }: Slots, pairs: Uint32Array, { low, shift }: HistogramOperand): void {
+/** Adds what a slice has counted; in any order. */
+export function addPairs({ keys, counts }: Slots, pairs: Uint32Array, { low, shift }: Bins): void {
   for (let i = 0; i < pairs.length; i += 2) {
     const key = pairs[i]!;
     const slot = ((key & (severalKeys - 1)) - low) >>> shift;

@@ -8,11 +8,32 @@ import type { Bracket } from "./search.ts";
 const elementsPerPiece = 64 * pieceElements;
 const fewestPieces = 64;
 const mostPieces = 256;
+/** Of a whole model: a miss costs passes over all of it. */
+const mostModelPieces = 1024;
 
 /** Where the pieces of a tensor of `count` elements start, in ascending order, or null for a small tensor. */
 export function samplePieces(count: number): number[] | null {
-  if (count < sampledFrom) return null;
-  const pieces = Math.min(mostPieces, Math.max(fewestPieces, Math.floor(count / elementsPerPiece)));
+  return count < sampledFrom ? null : spread(count, mostPieces);
+}
+
+/** The same for tensors one after the other: none for each of them where all together are small. */
+export function spreadPieces(counts: readonly number[]): number[][] {
+  const pieces = counts.map((): number[] => []);
+  const total = counts.reduce((sum, n) => sum + n, 0);
+  if (total < sampledFrom) return pieces;
+  let tensor = 0;
+  let start = 0;
+  for (const at of spread(total, mostModelPieces)) {
+    while (at >= start + counts[tensor]!) start += counts[tensor++]!;
+    // Where a tensor ends the piece moves back; those without room for one are left out.
+    const last = counts[tensor]! - pieceElements;
+    if (last >= 0) pieces[tensor]!.push(Math.floor(Math.min(at - start, last) / 16) * 16);
+  }
+  return pieces;
+}
+
+function spread(count: number, most: number): number[] {
+  const pieces = Math.min(most, Math.max(fewestPieces, Math.floor(count / elementsPerPiece)));
   const step = count / pieces;
   // One piece in every stretch, not at the same place of each: rows often divide the step, and columns differ too. Fractions of
   // the golden ratio spread evenly. Masks want multiples of 16.

@@ -127,6 +127,8 @@ export type Survey =
       readonly op: "threshold";
       readonly inputs: readonly FloatDtype[];
       readonly operands: readonly ThresholdOperand[];
+      /** The operands of one model in all tensors are ranked together. */
+      readonly scope?: "model";
     };
 
 export interface ThresholdOperand extends Operand {

@@ -54,7 +54,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   const normalize = flagOf(tensor, "normalize", style.normalize);
   const lambda = numberOf(tensor, "lambda", 1);
   const rescale = rescaleOf(tensor, style);
-  scopeOf(tensor);
+  const scope = scopeOf(tensor);
   const combine = style.elect ? electionOf(tensor, normalize) : ({ op: "sum" } as const);
   const divisor = normalize && combine.op === "sum" && others.length > 0 ? weightSum(tensor, weights) : 1;
 
@@ -66,7 +66,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   // A magnitude trim needs the key of its k-th largest delta: one operand per model that trims.
   const trims = parts.map((p) => trimOf(tensor, style, p, base.input));
   const operands = trims.filter((t): t is ThresholdOperand => t !== null);
-  if (operands.length > 0) surveys.push({ op: "threshold", inputs, operands });
+  if (operands.length > 0) surveys.push({ op: "threshold", inputs, operands, ...(scope === "model" ? { scope } : {}) });
   let trimmed = 0;
   const keeps = parts.map((p, k): Keep => {
     if (style.sparsify === "magnitude" && p.density === 0) return { magnitude: nothing };
@@ -133,6 +133,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
       combine,
       lambda: (lambda * common) / divisor,
     },
+    ...(scope === "model" ? { shared: sharedOf(parts, trims) } : {}),
     solve: { norms: matched.map((m) => m.norm), guard: tensor.mergekit ? 1e-7 : 0 },
     notes,
   };
@@ -199,18 +200,27 @@ function rescaleOf(tensor: MethodTensor, style: DeltaStyle): Rescale {
 export const scopes = ["tensor", "model", "row"] as const;
 
 /** What the trim ranks together. */
-function scopeOf(tensor: MethodTensor): "tensor" {
+function scopeOf(tensor: MethodTensor): "tensor" | "model" {
   const scope = choiceOf(tensor, "scope", scopes, "tensor");
-  if (scope !== "tensor") {
-    fail(
-      "recipe-unsupported",
-      `Cannot trim ${quote(tensor.name)} by ${scope}: this version trims each tensor by itself`,
-      {
-        hint: "Use scope tensor, or leave it out.",
-      },
-    );
+  if (scope === "row") {
+    fail("recipe-unsupported", `Cannot trim ${quote(tensor.name)} by row: this version ranks a tensor or a model`, {
+      hint: "Use scope tensor, scope model, or leave it out.",
+    });
   }
   return scope;
+}
+
+/** What tensors that are ranked together must have in common. */
+function sharedOf(parts: readonly Part[], trims: readonly (ThresholdOperand | null)[]) {
+  const shared: Record<string, number | string> = {};
+  parts.forEach((p, k) => {
+    const trim = trims[k];
+    shared[`the density of ${quote(p.input.model)}`] = trim?.density ?? (p.density === 0 ? 0 : 1);
+    if (p.gamma !== undefined) shared[`the gamma of ${quote(p.input.model)}`] = p.gamma;
+    if (trim) shared.ties = trim.ties;
+    if (trim) shared.trim_basis = trim.of === "nonzero" ? "survivors" : "all";
+  });
+  return shared;
 }
 
 function electionOf(tensor: MethodTensor, normalize: boolean): Combine {

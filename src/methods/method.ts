@@ -41,6 +41,8 @@ export interface Compiled {
   /** In the order they must run: a later one may use scalars that `solve` made of earlier ones. */
   readonly surveys: readonly Survey[];
   readonly program: MergeProgram;
+  /** What must be the same in all tensors, by name, because a survey ranks them together. */
+  readonly shared?: Readonly<Record<string, number | string>>;
   /** JSON that `solve` is given back. */
   readonly solve: Readonly<Record<string, unknown>>;
   /** What to tell the user once, e.g. that a parameter has no effect. */
@@ -73,8 +75,8 @@ export interface Threshold {
   /** Of a window: equal keys stay from this index on, and its other end. */
   readonly equalFrom?: number;
   readonly top?: { readonly key: number; readonly equalBefore: number };
-  /** Elements kept by that rule. */
-  readonly kept: number;
+  /** Elements kept by that rule; null where they were counted for the model as a whole. */
+  readonly kept: number | null;
 }
 
 export interface Method extends MethodSpec {

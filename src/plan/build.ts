@@ -72,6 +72,7 @@ export function buildPlan(
     }
   }
   if (errors.length > 0) throw new BraidError(merged(errors));
+  checkShared(drafts);
   if (drafts.length === 0)
     fail("tensor-missing", "Cannot merge: the models have no tensor in common that the recipe asks for");
 
@@ -96,6 +97,11 @@ export function buildPlan(
   // In the order of the output's bytes, so that files fill from their start and can be hashed and flushed behind the writers.
   tensors.sort((a, b) => a.output.file - b.output.file || a.output.start - b.output.start);
   const parameters = tensors.reduce((sum, t) => sum + t.count, 0);
+  const together = tensors.filter((t) => t.surveys.some(isOfModel));
+  const allTogether = together.reduce((sum, t) => sum + t.count, 0);
+  const allInputs = together.flatMap((t) => t.inputs.map((i) => i.dtype));
+  const passesOf = (survey: Survey, count: number) =>
+    isOfModel(survey) ? roundsOf(survey, allTogether, allInputs) : roundsOf(survey, count, survey.inputs);
   const readWidth = (t: PlanTensor) => t.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
   const memory = planMemory(
     {
@@ -126,7 +132,7 @@ export function buildPlan(
     policy: options.policy,
     parameters,
     bytesRead: tensors.reduce(
-      (sum, t) => sum + t.count * readWidth(t) * (1 + t.surveys.reduce((n, s) => n + roundsOf(s, t.count), 0)),
+      (sum, t) => sum + t.count * readWidth(t) * (1 + t.surveys.reduce((n, s) => n + passesOf(s, t.count), 0)),
       0,
     ),
     bytesWritten: tensors.reduce((sum, t) => sum + t.count * byteWidth(t.dtype), 0),
@@ -135,16 +141,41 @@ export function buildPlan(
   return { plan, warnings: [...warnings.values()] };
 }
 
+/** Tensors that are ranked together have one density: refused with the tensors that differ. */
+function checkShared(drafts: readonly Draft[]): void {
+  const names = new Set(drafts.flatMap((d) => Object.keys(d.compiled?.shared ?? {})));
+  for (const name of names) {
+    const values = new Map<number | string, string[]>();
+    for (const d of drafts) {
+      const value = d.compiled?.shared?.[name];
+      if (value !== undefined) values.set(value, [...(values.get(value) ?? []), d.name]);
+    }
+    if (values.size === 1) continue;
+    const list = [...values].map(([value, tensors]) => {
+      const more = tensors.length > 1 ? ` and ${tensors.length - 1} more` : "";
+      return `${value} for ${quote(tensors[0]!)}${more}`;
+    });
+    fail("recipe-parameter", `Cannot rank all tensors together: ${name} is ${list.join(", ")}`, {
+      hint: "Use one value for all tensors, or scope tensor.",
+    });
+  }
+}
+
 /** Operands of a survey's widest round: a window has two ends to look for. */
 function widthOf(survey: Survey): number {
   if (survey.op !== "threshold") return survey.operands.length;
   return survey.operands.reduce((sum, o) => sum + (o.gamma === undefined ? 1 : 2), 0);
 }
 
+/** Whether a survey ranks all tensors together. */
+function isOfModel(survey: Survey): boolean {
+  return survey.op === "threshold" && survey.scope === "model";
+}
+
 /** Passes over the data that a survey mostly takes. Threshold keys of bf16 and f16 are found in one, where there is a sample. */
-function roundsOf(survey: Survey, count: number): number {
+function roundsOf(survey: Survey, count: number, inputs: readonly Dtype[]): number {
   if (survey.op !== "threshold") return 1;
-  const search = count < sampledFrom || survey.inputs.includes("F32") ? 2 : 1;
+  const search = count < sampledFrom || inputs.includes("F32") ? 2 : 1;
   return search + (survey.operands.some((o) => o.ties === "exact") ? 1 : 0);
 }
 
