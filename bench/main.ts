@@ -41,7 +41,7 @@ interface Row {
   /** Of the last run: what a worker spends on a parameter, reading, computing and writing. */
   readonly workerNanoseconds: { readonly read: number; readonly compute: number; readonly write: number };
   readonly peakMemoryMiB: number;
-  readonly sha256: string;
+  readonly sha256: string | null;
 }
 
 const rows: Row[] = [];

@@ -82,6 +82,13 @@ export interface MergeRequest {
   readonly allowMissing: boolean;
   /** The dtype that folding an adapter rounds to; null: f32, or with `compat: "mergekit"` each weight's own. */
   readonly loraMergeDtype: FloatDtype | null;
+  /** Hash the output files. Without it `sha256` is null wherever a file is described. */
+  readonly checksum: boolean;
+  /**
+   * Bring the output to stable storage before it gets its name. Without it, a merge that was killed still leaves nothing that
+   * looks finished, but a power failure soon after a finished one may.
+   */
+  readonly sync: boolean;
 }
 
 export const defaultRequest: Omit<MergeRequest, "recipe"> = {
@@ -97,6 +104,8 @@ export const defaultRequest: Omit<MergeRequest, "recipe"> = {
   writeModelCard: true,
   allowMissing: false,
   loraMergeDtype: null,
+  checksum: true,
+  sync: true,
 };
 
 /** The coordinator's steps, in their order. */
@@ -161,7 +170,7 @@ export interface MergeSummary {
   readonly peakMemoryBytes: number | null;
   readonly plannedPeakBytes: number;
   readonly planSha256: string;
-  readonly files: readonly { readonly name: string; readonly byteLength: number; readonly sha256: string }[];
+  readonly files: readonly { readonly name: string; readonly byteLength: number; readonly sha256: string | null }[];
   readonly warnings: readonly Diagnostic[];
   readonly profile?: MergeProfile;
 }

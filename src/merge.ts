@@ -153,13 +153,14 @@ export async function merge(
       requiredBytes: plan.outputs.reduce((sum, f) => sum + f.byteLength, spareBytes),
       inputs: prepared.checkpoints.map((c) => c.folder),
       planSha256: prepared.planSha256,
+      sync: request.sync,
     }),
   );
   for (const diagnostic of stage.warnings) host.report({ type: "warning", diagnostic });
   const worked = (name: string) => profiler && ((start: number) => profiler.besideSince("hash", name, start));
-  const hashes = plan.outputs.map((f) => host.hashFile(stage.path(f.name), worked(f.name)));
+  const hashes = request.checksum ? plan.outputs.map((f) => host.hashFile(stage.path(f.name), worked(f.name))) : [];
   try {
-    const { tally, workerSeconds } = await run(prepared, stage, hashes, host, started, profiler);
+    const { tally, workerSeconds } = await run(prepared, request, stage, hashes, host, started, profiler);
     for (const diagnostic of tally.warnings()) host.report({ type: "warning", diagnostic });
     for (const c of prepared.checkpoints) {
       for (const f of c.files) if (f.identity) host.assertUnchanged(f.location, f.identity);
@@ -167,8 +168,9 @@ export async function merge(
     const files: MergeSummary["files"][number][] = [];
     await step("hash", async () => {
       for (const [i, f] of plan.outputs.entries()) {
-        host.report({ type: "hashing", file: f.name });
-        files.push({ name: f.name, byteLength: f.byteLength, sha256: await hashes[i]!.finish(host.signal) });
+        const hash = hashes[i];
+        if (hash) host.report({ type: "hashing", file: f.name });
+        files.push({ name: f.name, byteLength: f.byteLength, sha256: (await hash?.finish(host.signal)) ?? null });
       }
     });
     const facts = {
@@ -206,6 +208,7 @@ export async function merge(
 /** Runs the plan's tasks into the staged files, which are hashed and sent to the disk as they fill. */
 async function run(
   prepared: Prepared,
+  request: MergeRequest,
   stage: Stage,
   hashes: readonly FileHash[],
   host: Host,
@@ -220,6 +223,7 @@ async function run(
     ],
     workerBytes: plan.memory.workerBytes,
     ...(profiler ? { profile: true } : {}),
+    sync: request.sync,
   };
   const step = stepsOf(profiler);
   profiler?.expect(plan.memory.workers);
@@ -239,8 +243,8 @@ async function run(
       profiler?.task(tensor.name, task, receipt);
       const at = written.add(task);
       if (at) {
-        hashes[at.file]!.advance(at.mark);
-        if (!flushing && at.mark - flushed[at.file]! >= flushBytes) {
+        hashes[at.file]?.advance(at.mark);
+        if (request.sync && !flushing && at.mark - flushed[at.file]! >= flushBytes) {
           flushed[at.file] = at.mark;
           const { name } = plan.outputs[at.file]!;
           const flushStart = host.now();
@@ -345,6 +349,7 @@ async function writeBeside(
     }),
     base: recipe.base,
     dtype: torchNames[dtype],
+    hashed: request.checksum,
     compat: request.compat,
     runtime: host.runtime,
   };

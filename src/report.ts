@@ -21,6 +21,8 @@ export interface Provenance {
   }[];
   readonly base: number | null;
   readonly dtype: string;
+  /** The manifest has the files' hashes. */
+  readonly hashed: boolean;
   readonly compat: "none" | "mergekit";
   readonly runtime: string;
 }
@@ -67,7 +69,7 @@ export function modelCard(p: Provenance, title: string): string {
     p.recipeText.replace(/\r\n?/g, "\n").trimEnd(),
     fence,
     "",
-    "The same recipe, inputs and seed give the same bytes: braid.json has their hashes.",
+    `The same recipe, inputs and seed give the same bytes${p.hashed ? ": braid.json has their hashes" : ""}.`,
     "",
   ].join("\n");
 }

@@ -34,6 +34,8 @@ export interface StageOptions {
   /** The input folders, which no output may touch. */
   readonly inputs: readonly string[];
   readonly planSha256: string;
+  /** False: the files get their names without having been brought to stable storage. */
+  readonly sync?: boolean;
 }
 
 export interface Stage {
@@ -45,7 +47,7 @@ export interface Stage {
   readonly warnings: readonly Diagnostic[];
   /** Where a file of the output lies until the commit. */
   path(name: string): string;
-  /** Writes a small file and syncs it. */
+  /** Writes a small file, and syncs it like the others. */
   writeText(name: string, content: string | Uint8Array): Promise<void>;
   /** Adds a line to the journal. */
   journal(line: string): void;
@@ -95,6 +97,7 @@ class FolderStage implements Stage {
   readonly warnings: Diagnostic[];
   private readonly lock: Lock;
   private readonly overwrite: boolean;
+  private readonly sync: boolean;
   /** The first folder above `out` that did not exist. */
   private readonly madeParent: string | undefined;
   private state: "open" | "committed" | "aborted" = "open";
@@ -113,6 +116,7 @@ class FolderStage implements Stage {
     this.warnings = warnings;
     this.madeParent = madeParent;
     this.overwrite = options.overwrite;
+    this.sync = options.sync ?? true;
     output(`Cannot create ${show(folder)}`, () => fs.mkdirSync(folder));
     try {
       // First of all: it marks the folder as ours.
@@ -131,7 +135,7 @@ class FolderStage implements Stage {
 
   async writeText(name: string, content: string | Uint8Array): Promise<void> {
     const path = this.path(name);
-    output(`Cannot write ${show(path)}`, () => fs.writeFileSync(path, content, { flush: true }));
+    output(`Cannot write ${show(path)}`, () => fs.writeFileSync(path, content, { flush: this.sync }));
   }
 
   journal(line: string): void {
@@ -152,7 +156,7 @@ class FolderStage implements Stage {
     }
     this.state = "committed";
     try {
-      syncFolder(paths.dirname(out));
+      if (this.sync) syncFolder(paths.dirname(out));
       if (aside) this.discard(aside, "It is the old output: delete it.");
     } finally {
       this.lock.release();
@@ -177,15 +181,15 @@ class FolderStage implements Stage {
     }
   }
 
-  /** Everything is synced before anything gets the name that a loader looks for. */
+  /** Everything is synced, unless that was not wanted, before anything gets the name that a loader looks for. */
   private finishNames(): void {
     const { folder } = this;
     const names = (listFolder(folder) ?? []).filter((n) => n.endsWith(suffix)).map((n) => n.slice(0, -suffix.length));
     names.sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
-    for (const name of names) syncFile(this.path(name));
+    if (this.sync) for (const name of names) syncFile(this.path(name));
     for (const name of names) rename(this.path(name), paths.join(folder, name));
     output(`Cannot remove the journal of ${show(folder)}`, () => fs.rmSync(paths.join(folder, journalName)));
-    syncFolder(folder);
+    if (this.sync) syncFolder(folder);
   }
 
   /** Moves the old output away. The lock says where to before it happens, so that `recover` can put it back. */

@@ -81,7 +81,7 @@ export function summaryText(summary: MergeSummary): string {
     ["plan", `sha256 ${summary.planSha256}`],
     ...summary.files.map(({ name, byteLength, sha256 }, i) => [
       i === 0 ? "files" : "",
-      `sha256 ${sha256}  ${printable(name)}  ${formatBytes(byteLength)}`,
+      `${sha256 === null ? "" : `sha256 ${sha256}  `}${printable(name)}  ${formatBytes(byteLength)}`,
     ]),
   ];
   return `Merged ${plural(summary.tensors, "tensor")} (${formatCount(parameters)} parameters) in ${formatSeconds(seconds)}\n${formatTable(rows)}`;

@@ -160,6 +160,12 @@ export const layoutOptions = object("Output", {
   noModelCard: option("--no-write-model-card", {
     description: message`Leave out README.md with the models, the method and the recipe.`,
   }),
+  noChecksum: option("--no-checksum", {
+    description: message`Leave out the SHA-256 of the output files; braid.json then has null.`,
+  }),
+  noSync: option("--no-sync", {
+    description: message`Leave it to the system when the output reaches the disk: a power failure soon after may spoil it.`,
+  }),
   // What these two ask for is what is done anyway; mergekit's users type them.
   copyTokenizer: option("--copy-tokenizer", { hidden: true }),
   writeModelCard: option("--write-model-card", { hidden: true }),
@@ -200,6 +206,8 @@ export interface RequestOptions {
   readonly outShardSize: number;
   readonly noCopyTokenizer: boolean;
   readonly noModelCard: boolean;
+  readonly noChecksum: boolean;
+  readonly noSync: boolean;
 }
 
 export function toRequest(recipe: RecipeText, o: RequestOptions): MergeRequest {
@@ -217,5 +225,7 @@ export function toRequest(recipe: RecipeText, o: RequestOptions): MergeRequest {
     writeModelCard: !o.noModelCard,
     allowMissing: o.allowMissing,
     loraMergeDtype: o.loraMergeDtype === undefined ? null : dtypeNamed(o.loraMergeDtype),
+    checksum: !o.noChecksum,
+    sync: !o.noSync,
   };
 }

@@ -15,6 +15,8 @@ export interface Job {
   readonly workerBytes: number;
   /** Receipts tell the phases of their tasks. */
   readonly profile?: boolean;
+  /** False: `close` leaves it to the system when the outputs reach stable storage. */
+  readonly sync?: boolean;
 }
 
 export interface Executor {
@@ -23,7 +25,7 @@ export interface Executor {
   /** Runs one task. Rejects with a BraidError (I/O), or with the signal's reason when aborted. */
   run(task: Task, signal: AbortSignal): Promise<Receipt>;
   /**
-   * Ends workers and closes files. Output files are synced before it resolves, unless a task failed or was aborted: then it is
+   * Ends workers and closes files. Output files are synced before it resolves, unless the job says otherwise, or a task failed or was aborted: then it is
    * quick, within 2 s, and nothing that was written may be used. Rejects when a sync failed. May be called again.
    */
   close(): Promise<void>;

@@ -73,7 +73,7 @@ export function createInlineExecutor({
     close() {
       closing ??= last.then(async () => {
         try {
-          if (!broken) await files.sync();
+          if (!broken && job.sync !== false) await files.sync();
         } finally {
           await files.close();
         }

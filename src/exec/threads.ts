@@ -233,7 +233,8 @@ class ThreadPool implements Executor {
     const members = [...this.members];
     const calls = [...this.waiting.splice(0), ...members.flatMap((m) => m.slots)];
     for (const call of calls) if (call) this.cancel(call, new Error("The executor was closed"));
-    const ends = await Promise.allSettled(members.map((member) => this.end(member, !this.broken && !this.failure)));
+    const sync = this.options.job.sync !== false && !this.broken && !this.failure;
+    const ends = await Promise.allSettled(members.map((member) => this.end(member, sync)));
     for (const end of ends) if (end.status === "rejected") throw end.reason;
   }
 

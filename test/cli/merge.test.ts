@@ -50,6 +50,23 @@ describe("merge", () => {
       expect(quiet).toEqual({ exit: 0, out: "", err: "" });
     }));
 
+  test("--no-checksum and --no-sync leave the tensors as they are, and the hashes out", () =>
+    inFolder(async (folder) => {
+      const plain = await start(["merge", recipe, "plain", "--json"], { cwd: folder });
+      const bare = await start(["merge", recipe, "bare", "--json", "--no-checksum", "--no-sync"], { cwd: folder });
+      expect([plain.exit, bare.exit, bare.err]).toEqual([0, 0, ""]);
+      const hash = JSON.parse(plain.out).files[0].sha256;
+      expect(sha256(join(folder, "bare/model.safetensors"))).toBe(hash);
+      const { files } = JSON.parse(bare.out);
+      expect(files.map((f: { sha256: string | null }) => f.sha256)).toEqual([null]);
+      const read = (path: string) => readFileSync(join(folder, path), "utf8");
+      expect(JSON.parse(read("bare/braid.json")).files).toEqual(files);
+      expect(read("plain/README.md")).toContain("braid.json has their hashes");
+      expect(read("bare/README.md")).toContain("give the same bytes.");
+      const text = await start(["merge", recipe, "bare", "--overwrite", "--no-checksum"], { cwd: folder });
+      expect(text.out).toMatch(/^ {2}files +model\.safetensors {2}/m);
+    }));
+
   test("an output that exists is left alone without --overwrite", () =>
     inFolder(async (folder) => {
       writeFileSync(join(folder, "out"), "mine");

@@ -85,6 +85,20 @@ describe("the executor on this thread", () => {
       expect(notes).toEqual([...reads, ...rest]);
     });
 
+    test(`does not sync ${kind} when the job says so`, async () => {
+      const { opener, notes } = notebook(late);
+      const job = { files, workerBytes: 4 << 20, sync: false };
+      const executor = createInlineExecutor({ module, job, now, opener });
+      await executor.run(mergeTask(0, 4096, 10), never);
+      await executor.close();
+      expect(notes.filter((n) => /^(write|sync|close)/.test(n))).toEqual([
+        `write c ${40 + 16384} 40`,
+        "close a",
+        "close b",
+        "close c",
+      ]);
+    });
+
     test(`stops at the next read or write when aborted, and then does not sync ${kind}`, async () => {
       const { opener, notes } = notebook(late);
       const executor = createInlineExecutor({ module, job: { files, workerBytes: 4 << 20 }, now, opener });
