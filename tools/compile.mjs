@@ -6,8 +6,8 @@ import { join, resolve } from "node:path";
 import process from "node:process";
 import { environment, preferredRuntime, root, run } from "./runtimes.mjs";
 
-// The worker is an entry of its own and lies beside main.ts: in another folder, Bun's binary would start itself as its worker.
-const entries = ["src/cli/main.ts", "src/cli/worker.ts"];
+// Each worker is an entry of its own and lies beside main.ts: in another folder, Bun's binary would start itself as its worker.
+const entries = ["src/cli/main.ts", "src/cli/worker.ts", "src/cli/bench-worker.ts"];
 const suffix = process.platform === "win32" ? ".exe" : "";
 
 /** Bun's binary reads .env and bunfig.toml of the folder it is run in unless told not to. */
@@ -40,7 +40,10 @@ function withDeno(path, out, args) {
     console.error(`error: Cannot compile with Deno: DENORT_BIN names ${DENORT_BIN}, and there is no such file`);
     return 1;
   }
-  const files = ["--include", entries[1], ...excludes().flatMap((name) => ["--exclude", name])];
+  const files = [
+    ...entries.slice(1).flatMap((entry) => ["--include", entry]),
+    ...excludes().flatMap((name) => ["--exclude", name]),
+  ];
   const all = ["compile", "--quiet", ...denoFlags, ...files, `--output=${out}`, ...args, entries[0]];
   const { status, stderr } = spawnSync(path, all, {
     cwd: root,

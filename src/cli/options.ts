@@ -8,7 +8,7 @@ import { choice, integer, type ValueParser } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { defaultRequest, type MergeRequest } from "../host.ts";
 import { dtypeNamed } from "../tensor/dtype.ts";
-import { formatBytes, formatMemory } from "./format.ts";
+import { formatBytes, formatMemory, formatParameters } from "./format.ts";
 import type { RecipeText } from "./recipe-text.ts";
 
 const units: Readonly<Record<string, number>> = {
@@ -59,6 +59,33 @@ export function size(
         : { success: true, value };
     },
     format: options.format ?? formatBytes,
+  };
+}
+
+const countUnits: Readonly<Record<string, number>> = { "": 1, k: 1e3, m: 1e6, b: 1e9, t: 1e12 };
+
+/** Parameters as model names count them: "7B", "350M", "1.5b", 7000000000; null when it is none. */
+export function parseParameters(input: string): number | null {
+  const match = /^\s*(\d+(?:\.\d+)?)\s*([kmbt]?)\s*$/i.exec(input);
+  const count = match ? Math.round(Number(match[1]) * countUnits[match[2]!.toLowerCase()]!) : 0;
+  return Number.isSafeInteger(count) && count > 0 ? count : null;
+}
+
+export function parameterCount(): ValueParser<"sync", number> {
+  return {
+    mode: "sync",
+    metavar: "N",
+    placeholder: 1,
+    parse: (input) => {
+      const value = parseParameters(input);
+      return value === null
+        ? {
+            success: false,
+            error: message`Cannot read the number of parameters ${input}: expected one like ${text("7B or 350M")}.`,
+          }
+        : { success: true, value };
+    },
+    format: (value) => formatParameters(value),
   };
 }
 
@@ -190,6 +217,34 @@ export const talkOptions = object("Messages", {
   json: jsonOption,
   quiet: option("-q", "--quiet", { description: message`Only warnings and errors.` }),
   verbose: option("-v", "--verbose", { description: message`More detail; the stack of an unexpected error.` }),
+});
+
+export const benchOptions = object("Measuring", {
+  models: withDefault(
+    option("--models", integer({ min: 1, max: 8, metavar: "N" }), {
+      description: message`Models of a merge, beside the base; SLERP joins two.`,
+    }),
+    3,
+  ),
+  workers: optional(
+    option("--workers", "--num-threads", integer({ min: 1, max: 1024, metavar: "N" }), {
+      description: message`Worker threads, measured beside one core [all cores].`,
+    }),
+  ),
+  parameters: withDefault(
+    option("--parameters", parameterCount(), {
+      description: message`Size of the model whose merges are estimated.`,
+    }),
+    7e9,
+    shown("7B"),
+  ),
+  folder: optional(
+    option("--folder", path({ metavar: "DIR", type: "directory" }), {
+      description: message`Where the disk is measured, with a file of at most 128 MiB that is removed [the folder for temporary files].`,
+    }),
+  ),
+  noDisk: option("--no-disk", { description: message`Leave the disk out.` }),
+  quick: option("--quick", { description: message`Less of everything: a few seconds, rougher figures.` }),
 });
 
 /** What the shared options amount to. */

@@ -13,6 +13,7 @@ import { path } from "@optique/run/valueparser";
 import { exitCodes } from "../errors.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
 import {
+  benchOptions,
   defaultTrace,
   layoutOptions,
   machineOptions,
@@ -154,7 +155,19 @@ const inspectCommand = command(
   },
 );
 
-const commandNames = ["merge", "plan", "check", "inspect", "completions"];
+const benchCommand = command("bench", merge(object({ command: constant("bench") }), benchOptions, talkOptions), {
+  brief: message`Measure what merges would take on this machine.`,
+  description: message`Runs the kernels of every pattern on made-up models in memory, then memory, SHA-256 and a disk, and estimates merges of a model from it. About ten seconds.`,
+  usageLine: [{ type: "literal", value: "[OPTIONS]" }],
+  footer: lines(
+    "Examples:",
+    "  braid bench",
+    "  braid bench --quick --models 5 --parameters 70B --folder /data",
+    "  braid bench --json > machine.json",
+  ),
+});
+
+const commandNames = ["merge", "plan", "check", "inspect", "bench", "completions"];
 
 /** An unknown word or option, with the nearest one that is known where it stands. */
 function unexpected(args: readonly string[], token: string): Message {
@@ -176,11 +189,11 @@ function hint(base: Message, token: string, known: readonly string[]): Message {
   return nearest === undefined ? base : [...base, text(` Did you mean ${nearest}?`)];
 }
 
-const commands = [mergeCommand, planCommand, checkCommand, inspectCommand] as const;
+const commands = [mergeCommand, planCommand, checkCommand, inspectCommand, benchCommand] as const;
 
 function createProgram(args: readonly string[]) {
   const errors = { unexpectedInput: (token: string) => unexpected(args, token) };
-  return or(mergeCommand, planCommand, checkCommand, inspectCommand, { errors });
+  return or(mergeCommand, planCommand, checkCommand, inspectCommand, benchCommand, { errors });
 }
 
 export type Command = InferValue<ReturnType<typeof createProgram>>;
@@ -236,6 +249,7 @@ export function parseArguments(args: readonly string[], terminal: Terminal): Com
       "braid plan recipe.yml             what would be read, computed and written",
       "braid merge recipe.yml ./merged   the merge",
       "braid inspect ./merged            what came out",
+      "braid bench                       what this machine would need",
       "source <(braid completions bash)  completion of commands, options and files",
     ),
     footer: [...message`Every command takes --json and --help. Exit codes: ${text(exitCodeText)}.`],

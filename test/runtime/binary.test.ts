@@ -47,6 +47,13 @@ test("merges with several workers to the same bytes as the source, away from the
   expect(await hash([braid], "binary")).toEqual(await hash(undefined, "source"));
 });
 
+test("measures with several workers", async () => {
+  const options = ["--quick", "--no-disk", "--workers", "2", "--json"];
+  const { exit, out, err } = await start(["bench", ...options], { program: [braid], cwd: folder });
+  expect([exit, err]).toEqual([0, ""]);
+  expect(JSON.parse(out).kernels.length).toBe(18);
+}, 60_000);
+
 test("does not read .env or bunfig.toml of the folder it is run in", async () => {
   writeFileSync(join(folder, ".env"), "FORCE_COLOR=1\n");
   writeFileSync(join(folder, "bunfig.toml"), 'preload = ["./nowhere.ts"]\n');
