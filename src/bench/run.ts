@@ -37,6 +37,7 @@ export async function runPass(prepared: Prepared, job: Job, executor: Executor, 
   const phases: Partial<Record<Phase, number>> = {};
   const conductor = new Conductor(plan, method, {
     outcome: () => {},
+    kept: () => {},
     progress: (_, tensor, task, receipt) => {
       compute += receipt.nanoseconds.compute;
       read += task.count * tensor.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
