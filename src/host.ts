@@ -12,7 +12,7 @@ import type { FloatDtype } from "./tensor/dtype.ts";
 /** What happens during a merge, for progress lines, logs and wrappers. */
 export type MergeEvent =
   | { readonly type: "warning"; readonly diagnostic: Diagnostic }
-  | { readonly type: "plan"; readonly plan: Plan }
+  | { readonly type: "plan"; readonly plan: Plan; /** Where the merge goes. */ readonly out: string }
   /** At most a few times a second. Bytes count what is read and written, surveys included. */
   | {
       readonly type: "progress";
@@ -47,6 +47,8 @@ export interface Host {
   hashFile(path: string, worked?: (start: number) => void): FileHash;
   /** Sends what was written of a file so far to the disk, in the background: the final sync then has little left. */
   flush(path: string): Promise<void>;
+  /** Removes a folder of merges that were only steps, and all in it. */
+  removeFolder(path: string): Promise<void>;
   createExecutor(job: Job, workers: number): Executor;
   report(event: MergeEvent): void;
   readonly signal: AbortSignal;
@@ -172,5 +174,7 @@ export interface MergeSummary {
   readonly planSha256: string;
   readonly files: readonly { readonly name: string; readonly byteLength: number; readonly sha256: string | null }[];
   readonly warnings: readonly Diagnostic[];
+  /** Of a file of several recipes: what came before the last. */
+  readonly earlier?: readonly MergeSummary[];
   readonly profile?: MergeProfile;
 }

@@ -2,7 +2,8 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
-import { readWhole } from "./bytes/source.ts";
+import { headSource } from "./bytes/memory.ts";
+import { type Folder, readWhole } from "./bytes/source.ts";
 import type { Stage } from "./bytes/stage.ts";
 import { type Diagnostic, fail, quote } from "./errors.ts";
 import { Conductor, type TensorOutcome } from "./exec/conduct.ts";
@@ -24,7 +25,7 @@ import { manifest, modelCard, type Provenance, planIdentity } from "./report.ts"
 import { Tally } from "./tally.ts";
 import type { Checkpoint } from "./tensor/checkpoint.ts";
 import { configText, outputConfig } from "./tensor/config.ts";
-import { byteWidth, isFloat, torchNames } from "./tensor/dtype.ts";
+import { byteWidth, type FloatDtype, isFloat, torchNames } from "./tensor/dtype.ts";
 import type { ModelLocation } from "./tensor/locate.ts";
 import { indexJson, indexName, type OutputFile } from "./tensor/shards.ts";
 import { cleanSidecar, maxParsedSidecarBytes, tokenizerNames } from "./tensor/sidecars.ts";
@@ -53,27 +54,40 @@ export interface Prepared {
   /** Of a recipe in slices, the input layer that each output layer comes from; null where the base's layers stay. */
   readonly layers: readonly number[] | null;
   readonly warnings: readonly Diagnostic[];
+  /** Of a file of several recipes: those that come first. */
+  readonly earlier: readonly Prepared[];
 }
 
+/** One recipe of a file of several, and what the names of earlier ones stand for. */
+interface Document {
+  readonly recipe: ParsedRecipe;
+  readonly outputs: ReadonlyMap<string, Folder>;
+}
+
+const recipesOf = (request: MergeRequest) =>
+  parseRecipe(request.recipe.text, request.recipe.file, catalogue(request.compat === "mergekit"));
+
 /**
- * Reads the recipe and every header, and plans. Nothing is written and no tensor byte is read.
+ * Reads the recipe and every header, and plans. Nothing is written and no tensor byte is read. Of a file of several recipes the
+ * last one is planned; those before it are in `earlier`, and what they will write stands for the models of their names.
  *
  * @throws BraidError with all that is wrong with the recipe, or with all tensors that cannot be merged.
  */
 export async function prepare(request: MergeRequest, host: Host): Promise<Prepared> {
+  const earlier: Prepared[] = [];
+  const outputs = new Map<string, Folder>();
+  const recipes = recipesOf(request);
+  for (const recipe of recipes.slice(0, -1)) {
+    const prepared = await prepareDocument({ recipe, outputs }, request, host);
+    earlier.push(prepared);
+    outputs.set(recipe.name!, plannedFolder(prepared, host));
+  }
+  return { ...(await prepareDocument({ recipe: recipes.at(-1)!, outputs }, request, host)), earlier };
+}
+
+async function prepareDocument({ recipe, outputs }: Document, request: MergeRequest, host: Host): Promise<Prepared> {
   const mergekit = request.compat === "mergekit";
   const known = catalogue(mergekit);
-  const recipes = parseRecipe(request.recipe.text, request.recipe.file, known);
-  const recipe = recipes[0]!;
-  if (recipes.length > 1) {
-    fail(
-      "recipe-unsupported",
-      `Cannot merge ${request.recipe.file}: it has ${recipes.length} documents, and this version merges one at a time`,
-      {
-        hint: "Put each document into a file of its own, and name the first output as a model of the next.",
-      },
-    );
-  }
   const method = methods.get(recipe.method);
   if (!method) {
     const have = [...methods.keys()].join(", ");
@@ -81,7 +95,7 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
       hint: `It has ${have}.`,
     });
   }
-  const opened = await openModels(recipe, request, host);
+  const opened = await openModels(recipe, request, host, outputs);
   const checkpoints = opened.map((o) => o.model);
   const warnings: Diagnostic[] = [...recipe.warnings];
   const names = checkpoints.map((c) => new Set([...c.tensors.keys(), ...c.overrides.keys()]));
@@ -117,11 +131,14 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
     template,
     layers,
     warnings: distinct(warnings),
+    earlier: [],
   };
 }
 
 export interface MergeOptions {
   readonly overwrite: boolean;
+  /** Where the outputs of all recipes of a file but the last go, each in a folder of its name; else they are removed at the end. */
+  readonly intermediate?: string;
   /** Is told where the time goes. */
   readonly profiler?: Profiler;
 }
@@ -132,8 +149,44 @@ function stepsOf(profiler: Profiler | undefined): Step {
   return async (name, run, since) => (profiler ? profiler.step(name, run, since) : run());
 }
 
-/** Merges into `out`. Until it resolves, nothing there looks finished; when it rejects, nothing was left. */
+/**
+ * Merges into `out`. Until it resolves, nothing there looks finished; when it rejects, nothing was left. Of a file of several
+ * recipes the last one goes to `out`.
+ */
 export async function merge(
+  request: MergeRequest,
+  out: string,
+  options: MergeOptions,
+  host: Host,
+): Promise<MergeSummary> {
+  const recipes = recipesOf(request);
+  const last = recipes.at(-1)!;
+  const outputs = new Map<string, Folder>();
+  if (recipes.length === 1) return mergeDocument({ recipe: last, outputs }, request, out, options, host);
+  await prepare(request, host); // Told before the first step, not after hours of it, when a later one cannot be.
+  const steps = host.fs.resolve(host.cwd, options.intermediate ?? `${out}.steps`);
+  const earlier: MergeSummary[] = [];
+  try {
+    for (const recipe of recipes.slice(0, -1)) {
+      const place = host.fs.resolve(steps, folderName(recipe.name!));
+      earlier.push(await mergeDocument({ recipe, outputs }, request, place, options, host));
+      outputs.set(recipe.name!, host.fs.folder(place));
+    }
+    const summary = await mergeDocument({ recipe: last, outputs }, request, out, options, host);
+    return { ...summary, earlier };
+  } finally {
+    if (options.intermediate === undefined) await host.removeFolder(steps);
+  }
+}
+
+/** A recipe's name as one part of a path. */
+function folderName(name: string): string {
+  const plain = name.replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "");
+  return plain === name ? name : `${plain}-${bytesToHex(sha256(utf8ToBytes(name))).slice(0, 8)}`;
+}
+
+async function mergeDocument(
+  document: Document,
   request: MergeRequest,
   out: string,
   options: MergeOptions,
@@ -142,10 +195,10 @@ export async function merge(
   const started = host.now();
   const { profiler } = options;
   const step = stepsOf(profiler);
-  const prepared = await step("plan", () => prepare(request, host));
+  const prepared = await step("plan", () => prepareDocument(document, request, host));
   const { plan } = prepared;
   for (const diagnostic of prepared.warnings) host.report({ type: "warning", diagnostic });
-  host.report({ type: "plan", plan });
+  host.report({ type: "plan", plan, out });
   const stage = await step("stage", () =>
     host.openStage(host.fs.resolve(host.cwd, out), {
       overwrite: options.overwrite,
@@ -279,6 +332,51 @@ async function run(
   return { tally, workerSeconds };
 }
 
+/** The dtype that the output's config names. */
+function mainDtype(plan: Plan): FloatDtype {
+  const floats = new Set(plan.tensors.map((t) => t.dtype).filter(isFloat));
+  return floats.size === 1 ? [...floats][0]! : "F32";
+}
+
+/** The text of the output's config.json, or null where no input has one. */
+function configOf({ plan, recipe, checkpoints, layers }: Prepared): string | null {
+  const donor = checkpoints[recipe.base ?? 0]!;
+  if (!donor.config) return null;
+  const hasHead = plan.tensors.some((t) => /(^|\.)(lm_head|embed_out)\.weight$/.test(t.name));
+  const tied = donor.configTied === undefined ? undefined : donor.configTied && !hasHead;
+  return configText(
+    outputConfig(donor.config, {
+      dtype: mainDtype(plan),
+      ...(tied === undefined ? {} : { tied }),
+      ...(layers ? { numLayers: layers.length, layerSources: layers } : {}),
+    }),
+  );
+}
+
+/** What a merge will write, for recipes that use it: headers and config, and the tokenizer files that it will copy. */
+function plannedFolder(prepared: Prepared, host: Host): Folder {
+  const { plan, recipe, tokenizer } = prepared;
+  const name = recipe.name!;
+  const files = new Map(plan.outputs.map((f) => [f.name, { bytes: fromBase64(f.header), byteLength: f.byteLength }]));
+  const text = (file: string, content: string) => {
+    const bytes = utf8ToBytes(content);
+    files.set(file, { bytes, byteLength: bytes.length });
+  };
+  const config = configOf(prepared);
+  if (config !== null) text("config.json", config);
+  if (plan.outputs.length > 1) text(indexName, indexJson(outputFiles(plan)));
+  const donor = host.fs.folder(tokenizer.folder);
+  return {
+    name,
+    list: async () => [...files.keys(), ...tokenizer.sidecars].sort(),
+    locate: (file) => `${name}/${file}`,
+    open: async (file) => {
+      const known = files.get(file);
+      return known ? headSource(`${name}/${file}`, known.bytes, known.byteLength) : donor.open(file);
+    },
+  };
+}
+
 /** config.json, index, tokenizer files, model card and manifest. */
 async function writeBeside(
   prepared: Prepared,
@@ -290,22 +388,9 @@ async function writeBeside(
 ): Promise<void> {
   const { plan, recipe, checkpoints } = prepared;
   const donor = checkpoints[recipe.base ?? 0]!;
-  const floats = new Set(plan.tensors.map((t) => t.dtype).filter(isFloat));
-  const dtype = floats.size === 1 ? [...floats][0]! : "F32";
-  const hasHead = plan.tensors.some((t) => /(^|\.)(lm_head|embed_out)\.weight$/.test(t.name));
-  if (donor.config) {
-    const tied = donor.configTied === undefined ? undefined : donor.configTied && !hasHead;
-    await stage.writeText(
-      "config.json",
-      configText(
-        outputConfig(donor.config, {
-          dtype,
-          ...(tied === undefined ? {} : { tied }),
-          ...(prepared.layers ? { numLayers: prepared.layers.length, layerSources: prepared.layers } : {}),
-        }),
-      ),
-    );
-  }
+  const dtype = mainDtype(plan);
+  const config = configOf(prepared);
+  if (config !== null) await stage.writeText("config.json", config);
   const isTokenizer = (name: string) => (tokenizerNames as readonly string[]).includes(name);
   const isReplaced = (name: string) => prepared.template !== null && name.startsWith("chat_template.");
   for (const [model, names] of [

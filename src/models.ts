@@ -1,6 +1,7 @@
 // What a recipe calls a model, opened: a checkpoint, a checkpoint with an adapter (`base+lora`), or an adapter alone, which
 // belongs on the recipe's base.
 
+import type { Folder } from "./bytes/source.ts";
 import { fail, quote } from "./errors.ts";
 import type { Host, MergeRequest } from "./host.ts";
 import { adaptModel } from "./plan/adapt.ts";
@@ -19,9 +20,19 @@ export interface OpenedModel {
 
 type Rounding = FloatDtype | "weight" | null;
 
-/** Opens every model of the recipe, in its order. */
-export async function openModels(recipe: ParsedRecipe, request: MergeRequest, host: Host): Promise<OpenedModel[]> {
-  const places = { cwd: host.cwd, recipeFolder: request.recipe.folder, env: host.env, home: host.home };
+interface Places extends ModelPlaces {
+  /** Outputs of earlier recipes of the file, by name. */
+  readonly outputs: ReadonlyMap<string, Folder>;
+}
+
+/** Opens every model of the recipe, in its order. `outputs`: what names of earlier recipes of the file stand for. */
+export async function openModels(
+  recipe: ParsedRecipe,
+  request: MergeRequest,
+  host: Host,
+  outputs: ReadonlyMap<string, Folder>,
+): Promise<OpenedModel[]> {
+  const places = { cwd: host.cwd, recipeFolder: request.recipe.folder, env: host.env, home: host.home, outputs };
   const base = recipe.base === null ? null : recipe.models[recipe.base]!;
   // mergekit folds in the dtype that the model is stored in, unless --lora-merge-dtype says otherwise.
   const round: Rounding = request.loraMergeDtype ?? (request.compat === "mergekit" ? "weight" : null);
@@ -35,7 +46,7 @@ export async function openModels(recipe: ParsedRecipe, request: MergeRequest, ho
 async function openModel(
   { lora, ...model }: ModelReference,
   onto: ModelReference | null,
-  places: ModelPlaces,
+  places: Places,
   host: Host,
   round: Rounding,
 ): Promise<OpenedModel> {
@@ -44,7 +55,8 @@ async function openModel(
     const { model: whole, location } = await openModel(model as ModelReference, null, places, host, round);
     return { model: await fold(whole, lora, display, places, host, round), location };
   }
-  const location = await resolveModel(display, places, host.fs);
+  const earlier = places.outputs.get(display);
+  const location = earlier ? { folder: earlier, display } : await resolveModel(display, places, host.fs);
   if (location.file === undefined && isAdapterFolder(await location.folder.list())) {
     const adapter = await openAdapter(display, location.folder);
     const named = onto ?? (adapter.baseModel === null ? null : { path: adapter.baseModel, display: adapter.baseModel });
@@ -63,7 +75,7 @@ async function fold(
   model: InputModel,
   lora: LoraReference,
   display: string,
-  places: ModelPlaces,
+  places: Places,
   host: Host,
   round: Rounding,
 ): Promise<InputModel> {

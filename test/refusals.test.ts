@@ -154,13 +154,6 @@ const cases: Refusal[] = [
     says: ["/b", "adapter_config.json"],
   },
   {
-    name: "several recipes in one file",
-    recipe: `merge_method: linear\nname: one\n${weighted}\n---\nmerge_method: linear\n${weighted}`,
-    kind: "recipe-unsupported",
-    exit: 2,
-    says: ["2 documents"],
-  },
-  {
     name: "an output dtype that cannot be written",
     recipe: `merge_method: linear\n${weighted}\ndtype: float8`,
     kind: "recipe-schema",

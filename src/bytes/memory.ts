@@ -18,6 +18,11 @@ export function memorySource(name: string, bytes: Uint8Array): ByteSource {
   };
 }
 
+/** A file of which only the first bytes are known: what a plan says of a file that is not written yet. */
+export function headSource(name: string, head: Uint8Array, byteLength: number): ByteSource {
+  return { ...memorySource(name, head), byteLength };
+}
+
 export function memoryFolder(name: string, files: ReadonlyMap<string, Uint8Array>): Folder {
   return {
     name,

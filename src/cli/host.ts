@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import { availableParallelism, hostname } from "node:os";
 import { assertUnchanged, localFiles } from "../bytes/file.ts";
 import { processIsAlive } from "../bytes/lock.ts";
@@ -54,6 +54,7 @@ export function createHost(options: HostOptions): Host {
     assertUnchanged,
     hashFile: (path, worked) => new ProgressiveHash(path, worked),
     flush,
+    removeFolder: (path) => rm(path, { recursive: true, force: true }),
     ...readPlaces(env),
     cores: attempt(availableParallelism) ?? 1,
     now: () => performance.now(),

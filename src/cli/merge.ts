@@ -1,6 +1,6 @@
 // `braid merge`: what is going to happen, a progress line, and what came of it.
 
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { createThreadPool } from "../exec/threads.ts";
 import type { MergeEvent, MergeSummary } from "../host.ts";
 import { compileKernel } from "../kernel/kernel.ts";
@@ -84,6 +84,11 @@ export function summaryText(summary: MergeSummary): string {
       `${sha256 === null ? "" : `sha256 ${sha256}  `}${printable(name)}  ${formatBytes(byteLength)}`,
     ]),
   ];
+  const steps = (summary.earlier ?? []).map((s) => [
+    `step ${printable(basename(s.out))}`,
+    `${s.method}, ${formatParameters(s.parameters)} parameters in ${formatSeconds(s.seconds)}`,
+  ]);
+  rows.unshift(...steps);
   return `Merged ${plural(summary.tensors, "tensor")} (${formatCount(parameters)} parameters) in ${formatSeconds(seconds)}\n${formatTable(rows)}`;
 }
 
@@ -102,7 +107,7 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
         break;
       case "plan":
         progress.clear();
-        if (talkative) writeHeader(out, event.plan, command.out);
+        if (talkative) writeHeader(out, event.plan, event.out);
         break;
       case "progress":
         if (!command.quiet) progress.update({ ...event, label: event.tensor });
@@ -124,7 +129,13 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
   const profiler = trace ? new Profiler(now) : undefined;
   let summary: MergeSummary;
   try {
-    summary = await merge(request, command.out, { overwrite, ...(profiler ? { profiler } : {}) }, host);
+    const intermediate = command.intermediateDir;
+    const options = {
+      overwrite,
+      ...(profiler ? { profiler } : {}),
+      ...(intermediate === undefined ? {} : { intermediate }),
+    };
+    summary = await merge(request, command.out, options, host);
     if (profiler) trace?.commit(traceText(profiler));
   } finally {
     trace?.abort();

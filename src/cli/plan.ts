@@ -132,12 +132,18 @@ export async function runPlan(command: CommandOf<"plan">, context: Context): Pro
   const warn = (diagnostic: Diagnostic) => writeDiagnostic(err, "warning", diagnostic);
   if (!command.quiet) for (const note of command.unneeded) err.write(`note: ${note}\n`);
   const host = createHost({ ...context, report: () => {} });
-  const { plan, warnings } = await prepare(
-    toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command),
-    host,
-  );
-  for (const warning of warnings) warn(warning);
-  if (command.json) out.write(`${JSON.stringify(plan)}\n`);
-  else writePlan(out, plan, command.all);
+  const prepared = await prepare(toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command), host);
+  const steps = [...prepared.earlier, prepared];
+  for (const { warnings } of steps) for (const warning of warnings) warn(warning);
+  if (command.json) {
+    // One plan is a document; of a file of several recipes it is a list, in their order.
+    out.write(`${JSON.stringify(steps.length === 1 ? prepared.plan : steps.map((s) => s.plan))}\n`);
+    return 0;
+  }
+  for (const [i, { plan, recipe }] of steps.entries()) {
+    if (steps.length > 1)
+      out.write(`${i > 0 ? "\n" : ""}Recipe ${i + 1} of ${steps.length}: ${printable(recipe.name ?? "the output")}\n`);
+    writePlan(out, plan, command.all);
+  }
   return 0;
 }

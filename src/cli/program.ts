@@ -43,7 +43,14 @@ const mergeCommand = command(
         errors: missing("OUT"),
       }),
     }),
-    object("Output", { overwrite: option("--overwrite", { description: message`Replace OUT when it exists.` }) }),
+    object("Output", {
+      overwrite: option("--overwrite", { description: message`Replace OUT when it exists.` }),
+      intermediateDir: optional(
+        option("--intermediate-dir", string({ metavar: "DIR" }), {
+          description: message`Keep what the recipes of a file but the last write here, each in a folder of its name [removed at the end].`,
+        }),
+      ),
+    }),
     layoutOptions,
     numberOptions,
     machineOptions,

@@ -40,6 +40,7 @@ export function testHost(
       close: () => {},
     }),
     flush: async () => {},
+    removeFolder: async (path) => rmSync(path, { recursive: true, force: true }),
     createExecutor: (job) => createInlineExecutor({ module, job, now: () => performance.now(), opener: fileOpener }),
     report: (event) => options.events?.push(event),
     signal: options.signal ?? new AbortController().signal,
