@@ -12,7 +12,8 @@ import type { FloatDtype } from "./tensor/dtype.ts";
 /** What happens during a merge, for progress lines, logs and wrappers. */
 export type MergeEvent =
   | { readonly type: "warning"; readonly diagnostic: Diagnostic }
-  | { readonly type: "plan"; readonly plan: Plan; /** Where the merge goes. */ readonly out: string }
+  /** `out` is where that plan's merge goes. */
+  | { readonly type: "plan"; readonly plan: Plan; readonly out: string }
   /** At most a few times a second. Bytes count what is read and written, surveys included. */
   | {
       readonly type: "progress";
