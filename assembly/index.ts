@@ -134,6 +134,17 @@ export {
   nearswap,
 } from "./contribute";
 
+export {
+  /**
+   * (out u32, other u32 or 0, x, table u32, otherTable u32, count, spare): out[i] ← table[r], and other[i] ← otherTable[r], where
+   * r is the rank of x[i]: how many keys are below its own, or equal to it at lower indices. `x` is one row; it may be read (and
+   * must be readable) up to the next multiple of 8. `spare` has 12·count + 64 bytes.
+   */
+  rank_row,
+  /** (x, mask u8, factors, count): x ← mask ? x·factor : +0. */
+  select_scaled,
+} from "./rows";
+
 // Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 8 models.
 // inputs and masks are arrays of u32 pointers, scales, weights and above arrays of one number a model; x is an input.
 // They return 0, or 1 when an input (masked or not) or the output holds NaN or an infinity: then the output is worth nothing.

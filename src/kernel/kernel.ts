@@ -108,6 +108,17 @@ export interface KernelExports {
   ): number;
   equals(x: Pointer, key: number, count: number): number;
   nth_equal(x: Pointer, key: number, n: number, count: number): number;
+  rank_row(
+    out: Pointer,
+    /** 0: none. */
+    other: Pointer,
+    x: Pointer,
+    table: Pointer,
+    otherTable: Pointer,
+    count: number,
+    spare: Pointer,
+  ): void;
+  select_scaled(x: Pointer, mask: Pointer, factors: Pointer, count: number): void;
   same_bytes(a: Pointer, b: Pointer, byteCount: number): number;
   fold_row(out: Pointer, left: Pointer, right: Pointer, rank: number, pitch: number, count: number): void;
 

@@ -36,10 +36,43 @@ export interface MagnitudeTop {
   readonly equalBefore: Scalar;
 }
 
-/** What survives of a delta. Both given: the magnitude rule sees what the random drop left. */
+/**
+ * Keep within rows: each row of `columns` elements by itself, whatever the others hold. A worker has whole rows at hand, so no
+ * survey is needed. Elements rank by magnitude in ascending order, equal ones by index.
+ */
+export interface RowKeep {
+  readonly columns: number;
+  readonly rule: RankRule | TopRule;
+}
+
+/**
+ * The random drop of DELLA: the smallest of a row stays with probability density − epsilon, the largest with density + epsilon,
+ * linear in the rank between. Drawn as braid-mask-v1 says for a probability for each element.
+ */
+export interface RankRule {
+  readonly op: "rank";
+  readonly key: readonly [number, number];
+  readonly density: number;
+  readonly epsilon: number;
+  /** Multiply survivors by 1/(1 − T/2³²), T being the element's own threshold. */
+  readonly rescale: boolean;
+}
+
+/** The largest of each row. */
+export interface TopRule {
+  readonly op: "top";
+  /** Fraction kept, in (0, 1]; k as in a `ThresholdOperand`, of the row. */
+  readonly density: number;
+  readonly of: "elements" | "nonzero";
+  readonly rounding: "nearest" | "floor";
+  readonly ties: "include" | "exact";
+}
+
+/** What survives of a delta. Several given: magnitude and rows see what the random drop left. */
 export interface Keep {
   readonly random?: RandomKeep;
   readonly magnitude?: MagnitudeKeep;
+  readonly rows?: RowKeep;
 }
 
 export interface Term {
@@ -114,7 +147,8 @@ export interface Operand {
 
 /**
  * A pass that gathers a statistic before a program can run. Partial results of slices merge into the same bits in any
- * order: counts are integers, sums are kept per aligned block of 4,096 elements and added in block order.
+ * order: counts are integers, sums are kept per aligned block of 4,096 elements (per tile of whole rows where an operand is kept
+ * by rows) and added in block order.
  *
  * - `dots`: for operands a ≤ b, Σ a·b in f64, the upper triangle row by row.
  * - `norms`: per operand Σ|x|, Σx² (f64), max|x| (f32) and the number of non-zero elements.
@@ -164,7 +198,7 @@ export interface TaskInput extends Location {
   readonly view?: View;
 }
 
-/** A unit of work: elements [first, first + count) of one tensor. `first` is a multiple of 4,096. */
+/** A unit of work: elements [first, first + count) of one tensor. `first` is a multiple of the task's tile (`tileOf`). */
 export interface MergeTask {
   readonly kind: "merge";
   readonly id: number;
@@ -304,7 +338,7 @@ export interface SurveyReceipt {
   readonly profile?: TaskProfile;
 }
 
-/** Part of a survey, from one slice. Arrays are per block of 4,096 elements in element order, operand by operand. */
+/** Part of a survey, from one slice. Arrays are per tile in element order, operand by operand. */
 export type SurveyPart =
   | { readonly op: "dots" /** [pair][block] */; readonly blocks: readonly Float64Array[] }
   | {
@@ -327,5 +361,16 @@ export type SurveyPart =
 
 export type Receipt = MergeReceipt | SurveyReceipt;
 
-/** Elements per tile and per block of a reduction. Slices start at multiples of it. */
+/** Elements per tile and per block of a reduction. Slices start at multiples of it, unless they need whole rows. */
 export const tileElements = 4096;
+
+/** Elements of a tile of whole rows: as many as fit an ordinary tile, at least one. */
+export function rowTile(columns: number): number {
+  return columns * Math.max(1, Math.floor(tileElements / columns));
+}
+
+/** Elements per tile of a task with these terms or operands: rows must be whole where a rule works by rows. */
+export function tileOf(users: readonly { readonly keep: Keep }[]): number {
+  for (const { keep } of users) if (keep.rows) return rowTile(keep.rows.columns);
+  return tileElements;
+}

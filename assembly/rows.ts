@@ -1,0 +1,272 @@
+// The rank of every element in its row, by magnitude (DELLA: Deep et al. 2024, arXiv 2406.11617). Equal magnitudes rank in order
+// of index, so the rank is what a stable sort of the keys gives.
+//
+// Deltas of bf16 models have few significant bits: all but some percent of the keys of a row end in 15 zeros. Those are counted
+// by their upper bits, one slot a key, and the ranks follow in one pass over the elements without a sort. The others, "odd",
+// come behind the even ones of their slot; they are few and sorted by themselves. A row where they are many (f32 models), or
+// longer than a u16 counts, is sorted by radix.
+//
+// Rows of 2,048 deltas of bf16 models, ns an element: radix with three digits 9 to 10, this 4; two digits of the upper bits and an
+// insertion sort behind them 8 to 10; one digit of 11 bits and the insertion sort 6 to 10.
+
+const magnitudeBits: u32 = 0x7fffffff;
+/** Bits that an even key does not have. */
+const dropped: u32 = 15;
+/** Keys of 2^15 values share a slot: 256 slots a binade. */
+const mostSlots: usize = 8192;
+/** Counts of a row, then where the next even key of a slot goes. Slot 0 takes the odd ones, slot 1 what lies below the range. */
+const starts: usize = memory.data(2 * 8192 + 64, 16);
+/** Digits of the radix sort: 11 bits at most, three of them. */
+const digits: usize = memory.data(3 * 4 * 2048, 16);
+/** The gaps of the Shell sort of odd keys (Knuth 1973): 3h + 1. */
+const firstGap: usize = 1093;
+
+/** Rows longer than this are sorted by radix. */
+const longestCounted: usize = 65535;
+
+function maxLane(v: v128): u32 {
+  const a = max<u32>(i32x4.extract_lane(v, 0), i32x4.extract_lane(v, 1));
+  return max<u32>(a, max<u32>(i32x4.extract_lane(v, 2), i32x4.extract_lane(v, 3)));
+}
+
+function minLane(v: v128): u32 {
+  const a = min<u32>(i32x4.extract_lane(v, 0), i32x4.extract_lane(v, 1));
+  return min<u32>(a, min<u32>(i32x4.extract_lane(v, 2), i32x4.extract_lane(v, 3)));
+}
+
+function keyAt(x: usize, i: usize): u32 {
+  return load<u32>(x + (i << 2)) & magnitudeBits;
+}
+
+function largestKey(x: usize, count: usize): u32 {
+  const magnitude = i32x4.splat(magnitudeBits);
+  let most = i32x4.splat(0);
+  let i: usize = 0;
+  for (; i + 4 <= count; i += 4) most = i32x4.max_u(most, v128.and(v128.load(x + (i << 2)), magnitude));
+  let result = maxLane(most);
+  for (; i < count; i++) result = max(result, keyAt(x, i));
+  return result;
+}
+
+/** The smallest key above zero; 2^32 − 1 where there is none. */
+function smallestKey(x: usize, count: usize): u32 {
+  const magnitude = i32x4.splat(magnitudeBits);
+  const one = i32x4.splat(1);
+  let least = i32x4.splat(-1); // keys less 1, where zero wraps to the top
+  let i: usize = 0;
+  for (; i + 4 <= count; i += 4)
+    least = i32x4.min_u(least, i32x4.sub(v128.and(v128.load(x + (i << 2)), magnitude), one));
+  let result = minLane(least);
+  for (; i < count; i++) result = min(result, keyAt(x, i) - 1);
+  return result == 0xffffffff ? result : result + 1;
+}
+
+/** Exclusive sums of u16, eight at a time; `slots` is a multiple of 8. */
+function sumCounts(slots: usize): void {
+  const zero = i16x8.splat(0);
+  let carry = zero;
+  for (let at = starts; at < starts + (slots << 1); at += 16) {
+    const v = v128.load(at);
+    //   v      | a     b     c     d    … |
+    //   once   | a    a+b   b+c   c+d   … |   plus itself one lane on; then two, then four lanes on
+    let sum = i16x8.add(v, v128.shuffle<u16>(zero, v, 0, 8, 9, 10, 11, 12, 13, 14));
+    sum = i16x8.add(sum, v128.shuffle<u16>(zero, sum, 0, 0, 8, 9, 10, 11, 12, 13));
+    sum = i16x8.add(sum, v128.shuffle<u16>(zero, sum, 0, 0, 0, 0, 8, 9, 10, 11));
+    sum = i16x8.add(sum, carry);
+    carry = i16x8.splat(i16x8.extract_lane_s(sum, 7));
+    v128.store(at, i16x8.sub(sum, v));
+  }
+}
+
+function countUp(slot: usize): void {
+  store<u16>(starts + (slot << 1), load<u16>(starts + (slot << 1)) + 1);
+}
+
+/** Puts the element of a slot on the next place, and returns that. */
+function place(slot: usize): usize {
+  const at = starts + (slot << 1);
+  const rank = <usize>load<u16>(at);
+  store<u16>(at, <u16>(rank + 1));
+  return rank;
+}
+
+function give(out: usize, other: usize, table: usize, otherTable: usize, i: usize, rank: usize): void {
+  store<u32>(out + (i << 2), load<u32>(table + (rank << 2)));
+  if (other != 0) store<u32>(other + (i << 2), load<u32>(otherTable + (rank << 2)));
+}
+
+function sortOdd(list: usize, count: usize): void {
+  for (let gap = firstGap; gap > 0; gap /= 3) {
+    for (let i = gap; i < count; i++) {
+      const v = load<u64>(list + (i << 3));
+      let j = i;
+      for (; j >= gap; j -= gap) {
+        const w = load<u64>(list + ((j - gap) << 3));
+        if (w <= v) break;
+        store<u64>(list + (j << 3), w);
+      }
+      store<u64>(list + (j << 3), v);
+    }
+  }
+}
+
+/** False, and nothing is given, when too many keys are odd. */
+function rankByCount(out: usize, other: usize, x: usize, table: usize, otherTable: usize, count: usize, spare: usize): bool {
+  const largest = largestKey(x, count);
+  const smallest = smallestKey(x, count);
+  // Slot of a key: 2 + (key >> 15) − (lowest >> 15); keys below the range, zero among them, have slot 1.
+  const highest = <i32>(largest >>> dropped);
+  const lowest = max<i32>(highest - <i32>mostSlots + 4, <i32>(smallest == 0xffffffff ? largest : smallest) >>> dropped);
+  const slots = (<usize>(highest - lowest) + 3 + 7) & ~7;
+  memory.fill(starts, 0, slots << 1);
+  const magnitude = i32x4.splat(magnitudeBits);
+  const rest = i32x4.splat((1 << dropped) - 1);
+  const offset = i32x4.splat(lowest - 2);
+  const first = i32x4.splat(2);
+  const one = i32x4.splat(1);
+  const zero = i32x4.splat(0);
+  const slotOf = spare;
+  const odd = spare + (((count << 1) + 31) & ~15);
+  const mostOdd = count >> 3;
+  let found: usize = 0;
+  for (let i: usize = 0; i < count; i += 8) {
+    // The rest of the last vector belongs to the caller: those slots are not used.
+    const a = v128.and(v128.load(x + (i << 2)), magnitude);
+    const b = v128.and(v128.load(x + (i << 2), 16), magnitude);
+    const slotA = i32x4.max_s(i32x4.sub(i32x4.shr_u(a, dropped), offset), one);
+    const slotB = i32x4.max_s(i32x4.sub(i32x4.shr_u(b, dropped), offset), one);
+    // Odd: bits below the slot's, or below the range and not zero.
+    const low = v128.or(v128.and(i32x4.lt_s(slotA, first), a), v128.and(a, rest));
+    const lowB = v128.or(v128.and(i32x4.lt_s(slotB, first), b), v128.and(b, rest));
+    const evenA = i32x4.eq(low, zero);
+    const evenB = i32x4.eq(lowB, zero);
+    v128.store(slotOf + (i << 1), i16x8.narrow_i32x4_u(v128.and(slotA, evenA), v128.and(slotB, evenB)));
+    let bits: u32 = ~(i32x4.bitmask(evenA) | (i32x4.bitmask(evenB) << 4)) & 0xff;
+    if (count - i < 8) bits &= (1 << <u32>(count - i)) - 1;
+    for (; bits != 0; bits &= bits - 1) {
+      if (found == mostOdd) return false;
+      const at = i + <usize>ctz(bits);
+      const key = keyAt(x, at);
+      store<u64>(odd + (found << 3), (<u64>key << 32) | at);
+      found++;
+      countUp(<usize>max<i32>(<i32>(key >>> dropped) - (lowest - 2), 1));
+    }
+  }
+  for (let i: usize = 0; i < count; i++) countUp(<usize>load<u16>(slotOf + (i << 1)));
+  store<u16>(starts, 0);
+  sumCounts(slots);
+  if (other != 0) {
+    for (let i: usize = 0; i < count; i++) {
+      const rank = place(<usize>load<u16>(slotOf + (i << 1)));
+      store<u32>(out + (i << 2), load<u32>(table + (rank << 2)));
+      store<u32>(other + (i << 2), load<u32>(otherTable + (rank << 2)));
+    }
+  } else {
+    for (let i: usize = 0; i < count; i++) {
+      const rank = place(<usize>load<u16>(slotOf + (i << 1)));
+      store<u32>(out + (i << 2), load<u32>(table + (rank << 2)));
+    }
+  }
+  sortOdd(odd, found);
+  for (let n: usize = 0; n < found; n++) {
+    const entry = load<u64>(odd + (n << 3));
+    const slot = <usize>max<i32>(<i32>(<u32>(entry >> 32) >>> dropped) - (lowest - 2), 1);
+    give(out, other, table, otherTable, <usize>(<u32>entry), place(slot));
+  }
+  return true;
+}
+
+function sumDigits(at: usize, size: usize): void {
+  let total: u32 = 0;
+  for (let i: usize = 0; i < size; i++, at += 4) {
+    const here = load<u32>(at);
+    store<u32>(at, total);
+    total += here;
+  }
+}
+
+/** Sorts indices by three digits of the keys, least first, and gives in order. */
+function rankByRadix(out: usize, other: usize, x: usize, table: usize, otherTable: usize, count: usize, spare: usize): void {
+  const keys = spare;
+  const order = keys + (count << 2);
+  const next = order + (count << 2);
+  const smallest = smallestKey(x, count);
+  const least = smallest == 0xffffffff ? 0 : smallest - 1;
+  const largest = largestKey(x, count);
+  const bits: u32 = 32 - clz(largest - min(least, largest));
+  const width: u32 = max<u32>((bits + 2) / 3, 1);
+  const mask: u32 = (1 << width) - 1;
+  const size: usize = 1 << width;
+  const middle = digits + (size << 2);
+  const upper = middle + (size << 2);
+  memory.fill(digits, 0, size * 12);
+  for (let i: usize = 0; i < count; i++) {
+    const raw = keyAt(x, i);
+    const key = raw - min(least, raw);
+    store<u32>(keys + (i << 2), key);
+    const a = digits + ((key & mask) << 2);
+    const b = middle + (((key >>> width) & mask) << 2);
+    const c = upper + ((key >>> (2 * width)) << 2);
+    store<u32>(a, load<u32>(a) + 1);
+    store<u32>(b, load<u32>(b) + 1);
+    store<u32>(c, load<u32>(c) + 1);
+  }
+  sumDigits(digits, size);
+  sumDigits(middle, size);
+  sumDigits(upper, size);
+  for (let i: usize = 0; i < count; i++) {
+    const at = digits + ((load<u32>(keys + (i << 2)) & mask) << 2);
+    const to = load<u32>(at);
+    store<u32>(at, to + 1);
+    store<u32>(order + (to << 2), <u32>i);
+  }
+  for (let n: usize = 0; n < count; n++) {
+    const i = load<u32>(order + (n << 2));
+    const at = middle + (((load<u32>(keys + (i << 2)) >>> width) & mask) << 2);
+    const to = load<u32>(at);
+    store<u32>(at, to + 1);
+    store<u32>(next + (to << 2), i);
+  }
+  for (let n: usize = 0; n < count; n++) {
+    const i = load<u32>(next + (n << 2));
+    const at = upper + ((load<u32>(keys + (i << 2)) >>> (2 * width)) << 2);
+    const rank = load<u32>(at);
+    store<u32>(at, rank + 1);
+    give(out, other, table, otherTable, <usize>i, <usize>rank);
+  }
+}
+
+/** x ← mask ? x·factor : +0. */
+export function select_scaled(x: usize, mask: usize, factors: usize, count: usize): void {
+  const end = mask + count;
+  for (; mask + 16 <= end; mask += 16, x += 64, factors += 64) {
+    const bytes = v128.load(mask);
+    const low = i16x8.extend_low_i8x16_s(bytes);
+    const high = i16x8.extend_high_i8x16_s(bytes);
+    const a = f32x4.mul(v128.load(x), v128.load(factors));
+    const b = f32x4.mul(v128.load(x, 16), v128.load(factors, 16));
+    const c = f32x4.mul(v128.load(x, 32), v128.load(factors, 32));
+    const d = f32x4.mul(v128.load(x, 48), v128.load(factors, 48));
+    v128.store(x, v128.and(a, i32x4.extend_low_i16x8_s(low)));
+    v128.store(x, v128.and(b, i32x4.extend_high_i16x8_s(low)), 16);
+    v128.store(x, v128.and(c, i32x4.extend_low_i16x8_s(high)), 32);
+    v128.store(x, v128.and(d, i32x4.extend_high_i16x8_s(high)), 48);
+  }
+  for (; mask < end; mask++, x += 4, factors += 4) {
+    if (load<u8>(mask) != 0) store<f32>(x, load<f32>(x) * load<f32>(factors));
+    else store<u32>(x, 0);
+  }
+}
+
+export function rank_row(
+  out: usize,
+  other: usize,
+  x: usize,
+  table: usize,
+  otherTable: usize,
+  count: usize,
+  spare: usize,
+): void {
+  if (count <= longestCounted && rankByCount(out, other, x, table, otherTable, count, spare)) return;
+  rankByRadix(out, other, x, table, otherTable, count, spare);
+}

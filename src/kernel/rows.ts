@@ -1,0 +1,153 @@
+// Keep rules that work by rows: ranks within a row, and what follows from them (program.ts, `RowKeep`).
+
+import type { Kernel } from "./kernel.ts";
+import { maskBlockElements, maskRescale, maskThreshold } from "./mask.ts";
+import type { RankRule, RowKeep, TopRule } from "./program.ts";
+import { rowTile } from "./program.ts";
+
+const two32 = 2 ** 32;
+
+/** Bytes of a worker's memory that row rules of `users` terms or operands need besides tiles. */
+export function rowScratch(columns: number, users: number): number {
+  const tile = rowTile(columns);
+  // A mask may start up to 15 elements before the tile, in the middle of a Philox block.
+  const drawn = (tile + 2 * maskBlockElements) * (4 + 4 + 1);
+  return drawn + spareBytes(columns) + users * (8 * columns + 64) + 256;
+}
+
+function spareBytes(columns: number): number {
+  return 12 * columns + 128;
+}
+
+/**
+ * T of the element at `rank` (from 0, ascending) of a row of `columns`: min(⌊p·2³² + ½⌋, 2³² − 1) with p = 1 − ((d − ε) + 2ε·r),
+ * r = rank/(columns − 1), or ½ where there is one column (methods.md §7.4: Deep et al. 2024, arXiv 2406.11617). f64, in this order.
+ */
+export function rankThreshold(rank: number, columns: number, density: number, epsilon: number): number {
+  const r = columns === 1 ? 0.5 : rank / (columns - 1);
+  return maskThreshold(1 - (density - epsilon + 2 * epsilon * r));
+}
+
+/** k of a row of `count` elements that count (program.ts, `ThresholdOperand`). */
+export function rowQuota(density: number, count: number, rounding: "nearest" | "floor"): number {
+  return Math.max(1, rounding === "floor" ? Math.floor(density * count) : Math.floor(density * count + 0.5));
+}
+
+interface Taker {
+  take(bytes: number): number;
+}
+
+/** The row rules of one task. All of them have the same rows. */
+export class RowKeeper {
+  private readonly kernel: Kernel;
+  private readonly columns: number;
+  private readonly thresholds: number;
+  private readonly factors: number;
+  private readonly mask: number;
+  private readonly spare: number;
+  private readonly scratch: Taker;
+  /** Tables of a rule, made when it is first used. */
+  private readonly tables = new Map<string, { thresholds: number; factors: number }>();
+  private ranks = 0;
+
+  constructor(kernel: Kernel, columns: number, scratch: Taker) {
+    const drawn = rowTile(columns) + 2 * maskBlockElements;
+    this.kernel = kernel;
+    this.columns = columns;
+    this.scratch = scratch;
+    this.thresholds = scratch.take(4 * drawn);
+    this.factors = scratch.take(4 * drawn);
+    this.mask = scratch.take(drawn);
+    this.spare = scratch.take(spareBytes(columns));
+  }
+
+  /** Applies a rule to a tile of whole rows in place and returns the number kept; `first` is its first element in the tensor. */
+  apply(keep: RowKeep, x: number, first: number, count: number): number {
+    return keep.rule.op === "rank" ? this.draw(keep.rule, x, first, count) : this.top(keep.rule, x, count);
+  }
+
+  private draw(rule: RankRule, x: number, first: number, count: number): number {
+    const e = this.kernel.exports;
+    const { columns } = this;
+    const table = this.tablesOf(rule);
+    // Rows need not start where a Philox block does: the mask is drawn from the block's first element on.
+    const ahead = first % maskBlockElements;
+    new Uint32Array(this.kernel.memory.buffer, this.thresholds, ahead).fill(0);
+    const thresholds = this.thresholds + 4 * ahead;
+    const factors = rule.rescale ? this.factors : 0;
+    for (let row = 0; row < count; row += columns) {
+      const at = 4 * row;
+      e.rank_row(
+        thresholds + at,
+        factors === 0 ? 0 : factors + at,
+        x + at,
+        table.thresholds,
+        table.factors,
+        columns,
+        this.spare,
+      );
+    }
+    const block = Math.floor(first / maskBlockElements);
+    const high = Math.floor(block / two32);
+    const [k0, k1] = rule.key;
+    const kept = e.keep_mask_each(this.mask, k0, k1, block - high * two32, high, this.thresholds, ahead + count);
+    if (rule.rescale) e.select_scaled(x, this.mask + ahead, factors, count);
+    else e.select(x, this.mask + ahead, count);
+    return kept - ahead; // a threshold of 0 keeps
+  }
+
+  private tablesOf(rule: RankRule): { thresholds: number; factors: number } {
+    const name = `${rule.density} ${rule.epsilon}`;
+    const known = this.tables.get(name);
+    if (known) return known;
+    const { columns } = this;
+    const made = { thresholds: this.scratch.take(4 * columns), factors: this.scratch.take(4 * columns) };
+    const thresholds = new Uint32Array(this.kernel.memory.buffer, made.thresholds, columns);
+    const factors = new Float32Array(this.kernel.memory.buffer, made.factors, columns);
+    for (let rank = 0; rank < columns; rank++) {
+      const t = rankThreshold(rank, columns, rule.density, rule.epsilon);
+      thresholds[rank] = t;
+      factors[rank] = maskRescale(t);
+    }
+    this.tables.set(name, made);
+    return made;
+  }
+
+  private top(rule: TopRule, x: number, count: number): number {
+    const e = this.kernel.exports;
+    const { columns } = this;
+    const ranks = this.identity();
+    let kept = 0;
+    for (let row = 0; row < count; row += columns) {
+      const at = x + 4 * row;
+      const counted = rule.of === "nonzero" ? e.nonzero(at, columns) : columns;
+      if (counted === 0) continue; // zeros stay what they are
+      const k = rowQuota(rule.density, counted, rule.rounding);
+      e.rank_row(this.thresholds, 0, at, ranks, 0, columns, this.spare);
+      const keyAt = (i: number) => new Uint32Array(this.kernel.memory.buffer, at, columns)[i]! & 0x7fffffff;
+      const key = keyAt(e.nth_equal(this.thresholds, columns - k, 0, columns));
+      kept += e.trim(at, key, rule.ties === "exact" ? this.quotaEnd(at, key, k) : columns, columns);
+    }
+    return kept;
+  }
+
+  /** The index of the first element of a row that equals `key` and is beyond the k largest, lowest indices first. */
+  private quotaEnd(at: number, key: number, k: number): number {
+    const e = this.kernel.exports;
+    const ranks = new Uint32Array(this.kernel.memory.buffer, this.thresholds, this.columns);
+    const below = ranks[e.nth_equal(at, key, 0, this.columns)]!;
+    const equal = e.equals(at, key, this.columns);
+    const quota = k - (this.columns - below - equal);
+    return quota >= equal ? this.columns : e.nth_equal(at, key, quota, this.columns);
+  }
+
+  /** A table that gives ranks themselves. */
+  private identity(): number {
+    if (this.ranks === 0) {
+      this.ranks = this.scratch.take(4 * this.columns);
+      const table = new Uint32Array(this.kernel.memory.buffer, this.ranks, this.columns);
+      for (let i = 0; i < this.columns; i++) table[i] = i;
+    }
+    return this.ranks;
+  }
+}
