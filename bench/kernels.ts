@@ -72,6 +72,14 @@ const mergeElect =
   () =>
     e.merge_elect_bf16(out, bf16, inputs, scales, maskPointers, above, 3, 1, 0, divide, scales, count);
 
+// A row of bf16 deltas, and one of f32 deltas.
+const row = take(count * 4 + 32);
+new Float32Array(kernel.memory.buffer, row, count).set(
+  new Float32Array(kernel.memory.buffer, x, count).map((_, i) => (((i * 7919) % 13) - 6) * 2 ** (-13 - ((i * 31) % 6))),
+);
+const ranked = take(count * 4);
+const spare = take(count * 12 + 64);
+
 const kernels: [string, () => unknown][] = [
   ["decode_f32", () => e.decode_f32(out, x, count)],
   ["decode_bf16", () => e.decode_bf16(out, bf16, count)],
@@ -116,6 +124,10 @@ const kernels: [string, () => unknown][] = [
   ["merge_elect_bf16 3, DARE", mergeElect(masks, noMasks, 0)],
   ["merge_elect_bf16 3, TIES", mergeElect(noMasks, keys, 1)],
   ["… and weights", mergeElect(noMasks, keys, 1, numbers)],
+  ["rank_row bf16", () => e.rank_row(ranked, 0, row, thresholds, 0, count, spare)],
+  ["rank_row bf16, two tables", () => e.rank_row(ranked, out, row, thresholds, thresholds, count, spare)],
+  ["rank_row f32", () => e.rank_row(ranked, 0, x, thresholds, 0, count, spare)],
+  ["select_scaled", () => e.select_scaled(out, mask, y, count)],
   ["same_bytes (per byte)", () => e.same_bytes(x, x, count)],
 ];
 

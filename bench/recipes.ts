@@ -16,6 +16,8 @@ const parameters: Readonly<Record<string, object>> = {
   ties: { density: 0.2 },
   breadcrumbs: { density: 0.9, gamma: 0.01 },
   breadcrumbs_ties: { density: 0.9, gamma: 0.01 },
+  della: { density: 0.5, epsilon: 0.1 },
+  della_linear: { density: 0.5, epsilon: 0.1 },
 };
 
 /** Writes the recipe of a method into `data`. `folders`: the base, then three fine-tunes; slerp takes two models. */

@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { compileKernel, createKernel } from "../src/kernel/kernel.ts";
 import { maskKey, maskThreshold } from "../src/kernel/mask.ts";
+import { rankThreshold } from "../src/kernel/rows.ts";
 import { merge } from "../src/merge.ts";
 import { methods } from "../src/methods/index.ts";
 import { dtypeNamed } from "../src/tensor/dtype.ts";
@@ -14,6 +15,16 @@ import { projectRoot, requestFor, testHost, withTempFolder } from "./support/hos
 import { readCheckpoint, readSafetensors } from "./support/tensors.ts";
 
 const folder = join(projectRoot, "test/golden");
+
+interface MaskEntry {
+  tensor: string;
+  modelIndex: number;
+  density: number;
+  n: number;
+  kind?: string;
+  kept: number;
+  sha256: string;
+}
 
 interface Case {
   id: string;
@@ -32,7 +43,7 @@ interface Case {
   out_config: Record<string, unknown>;
   mask?: {
     seed: number;
-    log: { tensor: string; modelIndex: number; density: number; n: number; kept: number; sha256: string }[];
+    log: MaskEntry[];
   };
   all_output_tensors: Record<string, { shape: number[]; dtype: string; sum: number; l2: number }>;
 }
@@ -158,21 +169,57 @@ describe("they agree without it where nothing differs by choice", () => {
   }
 });
 
+interface RowDelta {
+  delta: Float32Array;
+  columns: number;
+  epsilon: number;
+}
+
+/** The delta that an entry of a case's log was drawn for, in f32, and its rows. */
+function deltasOf(c: Case): (entry: MaskEntry) => RowDelta {
+  const recipe = localPaths(readFileSync(join(folder, c.config), "utf8"));
+  const all = (pattern: RegExp) => [...recipe.matchAll(pattern)].map((found) => found[1]!);
+  const read = (path: string) => readCheckpoint(join(projectRoot, path));
+  const base = read(all(/^base_model: (.*)$/gm)[0]!);
+  const models = all(/- model: (.*)$/gm).map(read);
+  const epsilons = all(/^ +epsilon: (.*)$/gm).map(Number);
+  const find = (model: ReturnType<typeof read>, name: string) =>
+    (model.get(name) ?? model.get("model.embed_tokens.weight"))!; // a tied head
+  return ({ tensor, modelIndex }) => {
+    const from = find(base, tensor);
+    const delta = Float32Array.from(find(models[modelIndex]!, tensor).values, (x, i) => x - from.values[i]!);
+    return { delta, columns: from.shape.at(-1)!, epsilon: epsilons[modelIndex]! };
+  };
+}
+
 describe("every mask that mergekit's runs drew is the kernel's, bit by bit", () => {
-  const kernel = createKernel(compileKernel(), 1 << 20);
+  const kernel = createKernel(compileKernel(), 1 << 21);
+
+  /** DELLA's thresholds of a tensor, by the kernel, at an address behind the mask. */
+  function thresholdsOf(entry: MaskEntry, deltas: (entry: MaskEntry) => RowDelta): number {
+    const { delta, columns, epsilon } = deltas(entry);
+    expect(delta.length).toBe(entry.n);
+    const place = (i: number) => kernel.heapStart + i * 4 * (entry.n + 16);
+    const [thresholds, x, table, spare] = [1, 2, 3, 4].map(place) as [number, number, number, number];
+    new Float32Array(kernel.memory.buffer, x, entry.n).set(delta);
+    new Uint32Array(kernel.memory.buffer, table, columns).set(
+      Array.from({ length: columns }, (_, rank) => rankThreshold(rank, columns, entry.density, epsilon)),
+    );
+    for (let row = 0; row < entry.n; row += columns)
+      kernel.exports.rank_row(thresholds + 4 * row, 0, x + 4 * row, table, 0, columns, spare);
+    return thresholds;
+  }
+
   for (const c of manifest.cases.filter((c) => c.mask)) {
     test(c.id, () => {
+      const deltas = c.mask!.log.some((entry) => entry.kind === "per-element") ? deltasOf(c) : null;
       for (const entry of c.mask!.log) {
         const [k0, k1] = maskKey(c.mask!.seed, entry.modelIndex, entry.tensor);
-        const kept = kernel.exports.keep_mask(
-          kernel.heapStart,
-          k0,
-          k1,
-          0,
-          0,
-          maskThreshold(1 - entry.density),
-          entry.n,
-        );
+        const out = kernel.heapStart;
+        const kept =
+          entry.kind === "per-element"
+            ? kernel.exports.keep_mask_each(out, k0, k1, 0, 0, thresholdsOf(entry, deltas!), entry.n)
+            : kernel.exports.keep_mask(out, k0, k1, 0, 0, maskThreshold(1 - entry.density), entry.n);
         const mask = kernel.u8(kernel.heapStart, entry.n);
         const packed = new Uint8Array(Math.ceil(entry.n / 8));
         mask.forEach((keep, i) => {

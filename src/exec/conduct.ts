@@ -11,6 +11,7 @@ import type {
   Task,
   TaskInput,
 } from "../kernel/program.ts";
+import { tileOf } from "../kernel/program.ts";
 import { cutView } from "../kernel/view.ts";
 import type { Method, SurveyResult } from "../methods/method.ts";
 import type { Plan, PlanTensor } from "../plan/plan.ts";
@@ -226,7 +227,8 @@ export class Conductor implements TaskSource {
     t.merging = true;
     const program: Program =
       t.tensor.program.op === "merge" ? resolveProgram(t.tensor.program, this.scalars(t)) : t.tensor.program;
-    this.slices(0, t.tensor.count, (first, count) => {
+    const tile = tileOf(program.op === "merge" ? program.terms : []);
+    this.slices(0, t.tensor.count, tile, (first, count) => {
       this.queue(t, {
         kind: "merge",
         id: this.nextId++,
@@ -267,11 +269,12 @@ export class Conductor implements TaskSource {
       this.queue(t, task);
     };
     if (request.pieces) queue(request.first, request.count);
-    else this.slices(request.first, request.count, queue);
+    else this.slices(request.first, request.count, tileOf(request.round.operands), queue);
   }
 
-  private slices(first: number, count: number, each: (first: number, count: number) => void): void {
-    const size = this.plan.memory.sliceElements;
+  /** Slices of whole tiles, about as long as the plan says. */
+  private slices(first: number, count: number, tile: number, each: (first: number, count: number) => void): void {
+    const size = Math.max(1, Math.floor(this.plan.memory.sliceElements / tile)) * tile;
     for (let done = 0; done < count; done += size) each(first + done, Math.min(size, count - done));
   }
 

@@ -2,7 +2,6 @@
 
 import type { Kernel, Pointer } from "./kernel.ts";
 import type { Choice } from "./program.ts";
-import { tileElements } from "./program.ts";
 
 export interface ChoiceTiles {
   /** Where the result goes. */
@@ -10,6 +9,8 @@ export interface ChoiceTiles {
   /** A tile for each term, one after the other: its delta after `keep`; with `near`, its value. */
   readonly deltas: Pointer;
   readonly terms: number;
+  /** Elements from one tile to the next. */
+  readonly stride: number;
   /** f32, one a term: w_i, and 1. */
   readonly weights: Pointer;
   readonly ones: Pointer;
@@ -19,26 +20,26 @@ export interface ChoiceTiles {
 /** `refill` puts the deltas before `keep` in the place of those after it. */
 export function choose(kernel: Kernel, choice: Choice, tiles: ChoiceTiles, count: number, refill: () => void): void {
   const e = kernel.exports;
-  const { acc, deltas, terms, weights, ones, base } = tiles;
+  const { acc, deltas, terms, stride, weights, ones, base } = tiles;
   switch (choice.op) {
     case "contribute":
-      e.contribute(acc, deltas, weights, terms, tileElements, choice.epsilon, count);
+      e.contribute(acc, deltas, weights, terms, stride, choice.epsilon, count);
       break;
     case "largest":
-      e.largest(acc, deltas, terms, tileElements, count);
+      e.largest(acc, deltas, terms, stride, count);
       break;
     case "unify":
-      e.unify(acc, deltas, terms, tileElements, count);
+      e.unify(acc, deltas, terms, stride, count);
       break;
     case "consent":
-      if (choice.elect) e.elect(acc, deltas, ones, ones, terms, tileElements, count, 0, 0, 0);
-      else sum(kernel, acc, deltas, terms, count);
+      if (choice.elect) e.elect(acc, deltas, ones, ones, terms, stride, count, 0, 0, 0);
+      else sum(kernel, tiles, count);
       // The total of what a trim has left is compared with whole deltas.
       if (choice.elect) refill();
-      e.consent(acc, acc, deltas, weights, terms, tileElements, choice.least, count);
+      e.consent(acc, acc, deltas, weights, terms, stride, choice.least, count);
       break;
     case "erase":
-      e.erase(acc, deltas, weights, terms, tileElements, choice.floor, count);
+      e.erase(acc, deltas, weights, terms, stride, choice.floor, count);
       break;
     case "near":
       e.nearswap(acc, base, deltas, choice.t, count);
@@ -46,8 +47,8 @@ export function choose(kernel: Kernel, choice: Choice, tiles: ChoiceTiles, count
   }
 }
 
-function sum(kernel: Kernel, acc: Pointer, deltas: Pointer, terms: number, count: number): void {
+function sum(kernel: Kernel, { acc, deltas, terms, stride }: ChoiceTiles, count: number): void {
   const e = kernel.exports;
   e.scale(acc, deltas, 1, count);
-  for (let i = 1; i < terms; i++) e.axpy(acc, deltas + i * tileElements * 4, 1, count);
+  for (let i = 1; i < terms; i++) e.axpy(acc, deltas + i * stride * 4, 1, count);
 }

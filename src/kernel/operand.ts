@@ -2,7 +2,9 @@
 
 import type { Kernel } from "./kernel.ts";
 import type { LaneKernels } from "./lanes.ts";
+import { maskBlockElements } from "./mask.ts";
 import type { Keep, Scalar } from "./program.ts";
+import type { RowKeeper } from "./rows.ts";
 
 /** A region of the kernel's memory that is handed out in 16-byte aligned pieces. */
 export class Scratch {
@@ -24,7 +26,7 @@ export class Scratch {
 
 /**
  * Applies a keep rule to a tile of f32 in place: what is dropped becomes +0 by selection, so a dropped NaN is gone. Returns
- * the number kept. `first` is the tile's first element in the tensor, a multiple of 4,096.
+ * the number kept. `first` is the tile's first element in the tensor. Where `keep` works by rows, `rows` does that part.
  */
 export function applyKeep(
   kernel: Kernel,
@@ -33,22 +35,19 @@ export function applyKeep(
   mask: number,
   first: number,
   count: number,
+  rows: RowKeeper | null = null,
 ): number {
   const e = kernel.exports;
   let kept = count;
   if (keep.random && keep.random.threshold > 0) {
-    const block = first / 16;
+    // Rows may start inside a Philox block: the mask is drawn from the block's first element on.
+    const ahead = first % maskBlockElements;
+    const block = (first - ahead) / maskBlockElements;
     const high = Math.floor(block / 2 ** 32);
-    kept = e.keep_mask(
-      mask,
-      keep.random.key[0],
-      keep.random.key[1],
-      block - high * 2 ** 32,
-      high,
-      keep.random.threshold,
-      count,
-    );
-    e.select(tile, mask, count);
+    const [k0, k1] = keep.random.key;
+    kept = e.keep_mask(mask, k0, k1, block - high * 2 ** 32, high, keep.random.threshold, ahead + count);
+    if (ahead > 0) for (const bits of kernel.u8(mask, ahead)) if (bits !== 0) kept--;
+    e.select(tile, mask + ahead, count);
   }
   if (keep.magnitude) {
     const { above, equalBefore, equalFrom, top } = keep.magnitude;
@@ -57,6 +56,7 @@ export function applyKeep(
     if (top) kept = e.window(tile, above as number, from, top.key as number, within(top.equalBefore), count);
     else kept = e.trim(tile, above as number, within(equalBefore), count);
   }
+  if (keep.rows) kept = rows!.apply(keep.rows, tile, first, count);
   return kept;
 }
 

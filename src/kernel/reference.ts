@@ -347,3 +347,20 @@ export function nth_equal(x: Float32Array, key: number, n: number): number {
 export function same_bytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.every((byte, i) => byte === b[i]);
 }
+
+// ---- Rows
+
+/** How many keys of the row are below each one's own, or equal to it at lower indices. */
+export function rankRow(x: Float32Array): number[] {
+  const keys = keysOf(x);
+  const order = [...keys.keys()].sort((a, b) => keys[a]! - keys[b]! || a - b);
+  const ranks = new Array<number>(x.length);
+  order.forEach((i, rank) => {
+    ranks[i] = rank;
+  });
+  return ranks;
+}
+
+export function select_scaled(x: Float32Array, mask: Uint8Array, factors: Float32Array): Float32Array {
+  return x.map((v, i) => (mask[i] ? f(v * factors[i]!) : 0));
+}

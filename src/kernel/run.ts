@@ -18,7 +18,8 @@ import type {
   Task,
   TaskInput,
 } from "./program.ts";
-import { maxSlots, pieceElements, tileElements } from "./program.ts";
+import { maxSlots, pieceElements, rowTile, tileElements, tileOf } from "./program.ts";
+import { rowColumns, rowScratch } from "./rows.ts";
 import { PhaseClock, Stopwatch } from "./stopwatch.ts";
 import { SurveyRun } from "./survey.ts";
 import { TileMerger } from "./tile.ts";
@@ -36,26 +37,36 @@ export interface TaskIo {
  */
 export const maxStrideElements = 65_536;
 
-/** Bytes of a worker's memory that hold tiles, masks and histograms rather than strides. */
-export function scratchBytes(inputs: number): number {
-  return tileScratch(inputs) + (inputs + 1) * tileElements + inputs * histogramBytes + 4096;
+/**
+ * Bytes of a worker's memory that hold tiles, masks and histograms rather than strides. `columns`: those of a task that works by
+ * rows, 0 for others.
+ */
+export function scratchBytes(inputs: number, columns = 0): number {
+  if (columns > 0) return tileScratch(inputs, rowTile(columns)) + rowScratch(columns, inputs) + 4096;
+  return tileScratch(inputs, tileElements) + (inputs + 1) * tileElements + inputs * histogramBytes + 4096;
 }
 
-function tileScratch(inputs: number): number {
-  return (inputs + 5) * tileElements * 4 + tileElements + 4096;
+function tileScratch(inputs: number, tile: number): number {
+  return (inputs + 5) * tile * 4 + tile + 4096;
 }
 
 const histogramBytes = maxSlots * 8;
 
 /** The largest stride (a multiple of a tile) with which a task fits `bytes`; below one tile the task cannot run. */
-export function strideFor(bytes: number, inputs: number, bytesPerElement: number): number {
-  const tiles = Math.floor((bytes - scratchBytes(inputs)) / (bytesPerElement * tileElements));
-  return Math.min(maxStrideElements, Math.max(0, tiles) * tileElements);
+export function strideFor(bytes: number, inputs: number, bytesPerElement: number, columns = 0): number {
+  const tile = columns > 0 ? rowTile(columns) : tileElements;
+  const tiles = Math.floor((bytes - scratchBytes(inputs, columns)) / (bytesPerElement * tile));
+  return Math.min(Math.max(1, Math.floor(maxStrideElements / tile)), Math.max(0, tiles)) * tile;
 }
 
 /** Bytes that a worker needs to run tasks of this shape at the full stride. */
 export function workerBytesFor(inputs: number, bytesPerElement: number, stride = maxStrideElements): number {
   return scratchBytes(inputs) + bytesPerElement * stride;
+}
+
+/** The least bytes with which a worker can run tasks that work by rows: a tile of whole rows at a time. */
+export function rowWorkerBytes(inputs: number, bytesPerElement: number, columns: number): number {
+  return scratchBytes(inputs, columns) + bytesPerElement * rowTile(columns) + 64 * (inputs + 3);
 }
 
 /** Counts non-finite elements per input as tiles go by. */
@@ -111,7 +122,8 @@ export class Runner {
     const clock = new Stopwatch(this.now);
     const widths = program.inputs.map(byteWidth);
     const outWidth = byteWidth(program.out);
-    const plan = this.layout(widths, outWidth, task.inputs);
+    const tile = tileOf(program.terms);
+    const plan = this.layout(widths, outWidth, task.inputs, widths.length, rowColumns(program.terms));
     const readers = this.readers(task.inputs, program.inputs, plan.views);
     const merger = new TileMerger(this.kernel, program, task.policy, plan.scratch);
     const fused = fuse(this.kernel, program, plan.spare, merger.kept);
@@ -127,8 +139,8 @@ export class Runner {
       clock.start();
       await readStride(readers, plan.inputs, task.first + done, count);
       clock.lap("read");
-      for (let t = 0; t < count; t += tileElements) {
-        const n = Math.min(tileElements, count - t);
+      for (let t = 0; t < count; t += tile) {
+        const n = Math.min(tile, count - t);
         const first = task.first + done + t;
         const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
         const out = plan.output + t * outWidth;
@@ -204,7 +216,9 @@ export class Runner {
   private async survey(task: SurveyTask, signal?: AbortSignal): Promise<SurveyReceipt> {
     const clock = new Stopwatch(this.now);
     const widths = task.dtypes.map(byteWidth);
-    const plan = this.layout(widths, 0, task.inputs, task.round.operands.length);
+    const { operands } = task.round;
+    const tile = tileOf(operands);
+    const plan = this.layout(widths, 0, task.inputs, operands.length, rowColumns(operands));
     const readers = this.readers(task.inputs, task.dtypes, plan.views);
     const run = new SurveyRun(this.kernel, task, plan.scratch);
     const scans = task.dtypes.map((d: FloatDtype) => kernelsFor(this.kernel, d));
@@ -216,8 +230,8 @@ export class Runner {
       clock.start();
       await readStride(readers, plan.inputs, start, count);
       clock.lap("read");
-      for (let t = 0; t < count; t += tileElements) {
-        const n = Math.min(tileElements, count - t);
+      for (let t = 0; t < count; t += tile) {
+        const n = Math.min(tile, count - t);
         const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
         const flagged = scanTile(scans, pointers, start + t, n, tally);
         run.tile(pointers, start + t, n, flagged);
@@ -237,11 +251,17 @@ export class Runner {
   }
 
   /** Places strides and scratch in the worker's memory. Throws when not even one tile fits: the planner prevents it. */
-  private layout(widths: readonly number[], outWidth: number, viewed: readonly TaskInput[], operands = widths.length) {
+  private layout(
+    widths: readonly number[],
+    outWidth: number,
+    viewed: readonly TaskInput[],
+    operands = widths.length,
+    columns = 0,
+  ) {
     const perElement = widths.reduce((a, b) => a + b, outWidth);
     const lanes = Math.max(widths.length, operands);
     const viewBytes = viewed.reduce((sum, input) => sum + readerBytes(input), 0);
-    const stride = strideFor(this.kernel.byteLength - viewBytes, lanes, perElement);
+    const stride = strideFor(this.kernel.byteLength - viewBytes, lanes, perElement, columns);
     if (stride === 0)
       throw new RangeError(`worker memory of ${this.kernel.byteLength} bytes is too small for ${widths.length} inputs`);
     let at = this.kernel.heapStart;
@@ -256,7 +276,7 @@ export class Runner {
     const views = { start, end: start + viewBytes };
     // The fused kernels' masks and pointers lie behind the tiles of the separate ones, which stay ready for a tile that needs them.
     const end = this.kernel.heapStart + this.kernel.byteLength;
-    const spare = { start: at + tileScratch(lanes), end };
+    const spare = { start: at + tileScratch(lanes, tileElements), end };
     return { stride, inputs, output, views, scratch: { start: at, end }, spare };
   }
 }

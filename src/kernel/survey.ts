@@ -3,11 +3,12 @@
 
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
+import { maskBlockElements } from "./mask.ts";
 import { applyKeep, Scratch } from "./operand.ts";
 import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
-import { maxSlots, severalKeys, tileElements } from "./program.ts";
+import { maxSlots, severalKeys, tileOf } from "./program.ts";
+import { RowKeeper, rowColumns } from "./rows.ts";
 
-const tileBytes = tileElements * 4;
 const slotBytes = maxSlots * 8;
 
 export class SurveyRun {
@@ -22,6 +23,9 @@ export class SurveyRun {
   private readonly direct: readonly boolean[];
   private readonly zeros: number;
   private readonly part: SurveyPart;
+  /** Elements of a whole tile. */
+  private readonly size: number;
+  private readonly rows: RowKeeper | null;
   private block = 0;
 
   constructor(kernel: Kernel, task: SurveyTask, region: { start: number; end: number }) {
@@ -30,12 +34,16 @@ export class SurveyRun {
     this.lanes = task.dtypes.map((d) => kernelsFor(kernel, d));
     const scratch = new Scratch(region);
     const n = task.round.operands.length;
+    this.size = tileOf(task.round.operands);
+    const tileBytes = this.size * 4;
     this.tiles = scratch.take(n * tileBytes);
     this.base = scratch.take(tileBytes);
-    this.mask = scratch.take(tileElements);
+    this.mask = scratch.take(this.size + maskBlockElements);
     this.zeros = scratch.take(tileBytes);
     kernel.u8(this.zeros, tileBytes).fill(0);
     this.slots = task.round.op === "histogram" ? scratch.take(n * slotBytes) : 0;
+    const columns = rowColumns(task.round.operands);
+    this.rows = columns > 0 ? new RowKeeper(kernel, columns, scratch) : null;
     this.direct = task.round.operands.map((o) => task.round.op === "histogram" && this.isDirect(o as HistogramOperand));
     this.part = this.empty();
   }
@@ -49,7 +57,7 @@ export class SurveyRun {
   private empty(): SurveyPart {
     const { round, count } = this.task;
     const n = round.operands.length;
-    const blocks = Math.ceil(count / tileElements);
+    const blocks = Math.ceil(count / this.size);
     const sums = (k: number) => Array.from({ length: k }, () => new Float64Array(blocks));
     const zeros = () => new Array<number>(n).fill(0);
     switch (round.op) {
@@ -80,7 +88,7 @@ export class SurveyRun {
     flagged: boolean,
   ): number {
     const e = this.kernel.exports;
-    const x = this.tiles + slot * tileBytes;
+    const x = this.tiles + slot * this.size * 4;
     this.lanes[operand.input]!.decode(x, inputs[operand.input]!, count);
     if (operand.base !== null) {
       this.lanes[operand.base]!.decode(this.base, inputs[operand.base]!, count);
@@ -88,7 +96,7 @@ export class SurveyRun {
     }
     // One bad element must spoil one element of the result, not a norm and through it the whole tensor.
     if (flagged) e.replace_nonfinite(x, this.zeros, count);
-    applyKeep(this.kernel, operand.keep, x, this.mask, first, count);
+    applyKeep(this.kernel, operand.keep, x, this.mask, first, count, this.rows);
     return x;
   }
 

@@ -4,11 +4,12 @@
 import { choose } from "./choice.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
+import { maskBlockElements } from "./mask.ts";
 import { applyKeep, Scratch } from "./operand.ts";
 import type { MergeProgram, Policy, Term } from "./program.ts";
-import { tileElements } from "./program.ts";
+import { tileOf } from "./program.ts";
+import { RowKeeper, rowColumns } from "./rows.ts";
 
-const tileBytes = tileElements * 4;
 const byCode = { weighted: 0, unweighted: 0, count: 1 } as const;
 const zeroCode = { drop: 0, positive: 1, negative: 2 } as const;
 
@@ -27,6 +28,9 @@ export class TileMerger {
   private readonly mask: number;
   private readonly factors: number;
   private readonly weights: number;
+  /** Elements of a whole tile. */
+  private readonly size: number;
+  private readonly rows: RowKeeper | null;
 
   /** `region` is scratch memory of the worker; the program's scalars must be numbers by now. */
   constructor(kernel: Kernel, program: MergeProgram, policy: Policy, region: { start: number; end: number }) {
@@ -38,13 +42,17 @@ export class TileMerger {
     this.kept = program.terms.map(() => 0);
     const scratch = new Scratch(region);
     const terms = Math.max(1, program.terms.length);
+    this.size = tileOf(program.terms);
+    const tileBytes = this.size * 4;
     this.base = program.base === null ? 0 : scratch.take(tileBytes);
     this.votes = scratch.take(program.combine.op === "sum" ? tileBytes : terms * tileBytes);
     this.acc = scratch.take(tileBytes);
     this.spare = scratch.take(tileBytes);
-    this.mask = scratch.take(tileElements);
+    this.mask = scratch.take(this.size + maskBlockElements);
     this.factors = scratch.take(terms * 4);
     this.weights = scratch.take(terms * 4);
+    const columns = rowColumns(program.terms);
+    this.rows = columns > 0 ? new RowKeeper(kernel, columns, scratch) : null;
     if (program.combine.op !== "sum") {
       // Votes carry w·s; an unweighted election votes with s and multiplies by w afterwards. Other rules vote with deltas.
       const later = program.combine.op === "elect" && program.combine.by !== "weighted";
@@ -72,9 +80,9 @@ export class TileMerger {
     const elect = combine.op === "elect" ? combine : null;
     const choice = combine.op === "sum" || combine.op === "elect" ? null : combine;
     program.terms.forEach((term, i) => {
-      const x = elect || choice ? this.votes + i * tileBytes : this.votes;
+      const x = elect || choice ? this.votes + i * this.size * 4 : this.votes;
       this.decode(x, term, inputs, count, replace);
-      const kept = applyKeep(this.kernel, term.keep, x, this.mask, first, count);
+      const kept = applyKeep(this.kernel, term.keep, x, this.mask, first, count, this.rows);
       if (tally) this.kept[i]! += kept;
       const weight = term.weight as number;
       const scale = term.scale as number;
@@ -91,7 +99,7 @@ export class TileMerger {
         this.factors,
         this.weights,
         program.terms.length,
-        tileElements,
+        this.size,
         count,
         byCode[elect.by],
         zeroCode[elect.zero],
@@ -100,10 +108,18 @@ export class TileMerger {
     }
     if (choice && program.terms.length > 0) {
       const { acc, votes, weights, factors, base } = this;
-      const tiles = { acc, deltas: votes, terms: program.terms.length, weights, ones: factors, base };
+      const tiles = {
+        acc,
+        deltas: votes,
+        terms: program.terms.length,
+        stride: this.size,
+        weights,
+        ones: factors,
+        base,
+      };
       choose(this.kernel, choice, tiles, count, () => {
         program.terms.forEach((term, i) => {
-          this.decode(votes + i * tileBytes, term, inputs, count, replace);
+          this.decode(votes + i * this.size * 4, term, inputs, count, replace);
         });
       });
     }

@@ -15,6 +15,7 @@ import type {
 } from "../kernel/program.ts";
 import { holdersOf } from "./holders.ts";
 import type { Compiled, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
+import { rankKeep } from "./rows.ts";
 import { choiceOf, densityOf, flagOf, gammaOf, numberOf, weightSum, weightsOf } from "./weights.ts";
 
 /** What multiplies the survivors of a delta (methods.md §6). */
@@ -22,7 +23,7 @@ export const rescales = ["exact", "l1", "l2", "linf", "q", "none"] as const;
 export type Rescale = (typeof rescales)[number];
 
 export interface DeltaStyle {
-  readonly sparsify: "none" | "random" | "magnitude";
+  readonly sparsify: "none" | "random" | "magnitude" | "rank";
   readonly elect: boolean;
   /** Defaults of the recipe's parameters. */
   readonly normalize: boolean;
@@ -69,7 +70,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   if (operands.length > 0) surveys.push({ op: "threshold", inputs, operands, ...(scope === "model" ? { scope } : {}) });
   let trimmed = 0;
   const keeps = parts.map((p, k): Keep => {
-    if (style.sparsify === "magnitude" && p.density === 0) return { magnitude: nothing };
+    if (p.density === 0 && style.sparsify !== "random") return { magnitude: nothing };
     if (!trims[k]) return p.keep;
     const magnitude = trimOfSurvey(trimmed++, p.gamma !== undefined);
     return { ...p.keep, magnitude };
@@ -78,7 +79,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   // Norm-matching rescales compare the delta with what survives of it.
   const matched: { term: number; norm: "l1" | "l2" | "linf" }[] = [];
   const scales = parts.map((p, k): Scalar => {
-    const survivesWhole = keeps[k]!.random === undefined && keeps[k]!.magnitude === undefined;
+    const survivesWhole = keepsAll(keeps[k]!);
     if (p.rescale === "l1" || p.rescale === "l2" || p.rescale === "linf") {
       if (survivesWhole) return 1;
       matched.push({ term: k, norm: p.rescale });
@@ -99,7 +100,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   if (
     style.sparsify !== "none" &&
     parts.length > 0 &&
-    parts.every((p, k) => !keeps[k]!.random && !keeps[k]!.magnitude && p.fixedScale === 1)
+    parts.every((p, k) => keepsAll(keeps[k]!) && p.fixedScale === 1)
   ) {
     notes.push("every density is 1, so nothing is dropped or trimmed");
   }
@@ -145,6 +146,10 @@ function trimOfSurvey(i: number, window: boolean): MagnitudeKeep {
   if (!window) return ends;
   const top = { key: { from: `top.${i}` }, equalBefore: { from: `topBefore.${i}` } };
   return { ...ends, equalFrom: { from: `equalFrom.${i}` }, top };
+}
+
+function keepsAll(keep: Keep): boolean {
+  return keep.random === undefined && keep.magnitude === undefined && keep.rows === undefined;
 }
 
 /** Scalars of the family: trim thresholds and norm-matching scales. */
@@ -194,6 +199,15 @@ function rescaleOf(tensor: MethodTensor, style: DeltaStyle): Rescale {
       },
     );
   }
+  if (style.sparsify === "rank" && rule === "q") {
+    fail(
+      "recipe-parameter",
+      `Cannot use rescale q for ${quote(tensor.name)}: each element has a probability of its own`,
+      {
+        hint: "Use exact, l1, l2, linf or none.",
+      },
+    );
+  }
   return rule;
 }
 
@@ -240,6 +254,10 @@ function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, wei
     // mergekit keeps ⌊d·n⌋ even where that is none.
     const none = tensor.mergekit && Math.floor(density * tensor.count) === 0;
     return { ...trim, density: none ? 0 : density, gamma: gammaOf(tensor, input, style.gamma) };
+  }
+  if (style.sparsify === "rank") {
+    const keep = density === 1 || density === 0 ? {} : rankKeep(tensor, input, density, rescale === "exact");
+    return { input, weight, density, keep, rescale, fixedScale: 1 };
   }
   const threshold = maskThreshold(1 - density);
   if (threshold === 0) return { input, weight, density, keep: {}, rescale, fixedScale: 1 };

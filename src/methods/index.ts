@@ -6,6 +6,8 @@ import { breadcrumbsTies } from "./breadcrumbs-ties.ts";
 import { consensusTa, consensusTies } from "./consensus.ts";
 import { dareLinear } from "./dare-linear.ts";
 import { dareTies } from "./dare-ties.ts";
+import { della } from "./della.ts";
+import { dellaLinear } from "./della-linear.ts";
 import { emr } from "./emr.ts";
 import { karcher } from "./karcher.ts";
 import { linear } from "./linear.ts";
@@ -28,6 +30,8 @@ const table: readonly Method[] = [
   ties,
   dareLinear,
   dareTies,
+  della,
+  dellaLinear,
   breadcrumbs,
   breadcrumbsTies,
   multislerp,

@@ -56,6 +56,29 @@ export function rescaleParameter(fallback: boolean): ParameterSpec {
   };
 }
 
+export const rankRescaleParameter: ParameterSpec = {
+  name: "rescale",
+  kind: "choice",
+  per: "tensor",
+  default: true,
+  choices: [true, false, "exact", "l1", "l2", "linf", "none"],
+  describe:
+    "What multiplies the survivors: exact, each 1/(its probability of staying); l1, l2, linf match that norm of the whole delta; none.",
+};
+
+/** DELLA's, when the recipe names none: mergekit's. */
+export const defaultEpsilon = 0.15;
+
+export const epsilonParameter: ParameterSpec = {
+  name: "epsilon",
+  kind: "number",
+  per: "model",
+  default: defaultEpsilon,
+  min: 0,
+  describe:
+    "Half the window of keep probabilities: density − epsilon for the smallest delta of a row, density + epsilon for the largest.",
+};
+
 export const qParameter: ParameterSpec = {
   name: "q",
   kind: "number",

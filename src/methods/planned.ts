@@ -2,14 +2,7 @@
 // says what is missing instead of "unknown method".
 
 import type { MethodSpec, ParameterSpec } from "../recipe/catalogue.ts";
-import {
-  densityParameter,
-  int8Parameter,
-  lambdaParameter,
-  normalizeParameter,
-  rescaleParameter,
-  weightParameter,
-} from "./parameters.ts";
+import { weightParameter } from "./parameters.ts";
 
 const many = Number.POSITIVE_INFINITY;
 
@@ -20,16 +13,6 @@ function number(name: string, per: "model" | "tensor", fallback: number | null, 
 function flag(name: string, fallback: boolean, describe: string): ParameterSpec {
   return { name, kind: "boolean", per: "tensor", default: fallback, describe };
 }
-
-const deltas = (normalize: boolean, rescale: boolean): ParameterSpec[] => [
-  weightParameter,
-  densityParameter(1),
-  normalizeParameter(normalize),
-  lambdaParameter,
-  rescaleParameter(rescale),
-  int8Parameter,
-];
-const epsilon = number("epsilon", "model", 0.15, "Half the window of keep probabilities around the density.");
 
 function spec(
   name: string,
@@ -49,8 +32,6 @@ export const planned: readonly MethodSpec[] = [
     flag("nuslerp_row_wise", false, "Interpolate row by row."),
     flag("nuslerp_flatten", true, "Take each tensor as one vector."),
   ]),
-  spec("della", "DELLA", "required", false, 1, many, [...deltas(true, true), epsilon]),
-  spec("della_linear", "DELLA, linear", "required", false, 1, many, [...deltas(false, true), epsilon]),
   spec("model_stock", "Model Stock", "required", false, 2, many, [flag("filter_wise", false, "One ratio per row.")]),
   spec("arcee_fusion", "Arcee Fusion", "required", true, 2, 2, []),
   spec("sce", "SCE", "required", false, 1, many, [

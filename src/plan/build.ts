@@ -3,6 +3,7 @@
 
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
 import { type MergeTask, type Policy, type Survey, sampledFrom } from "../kernel/program.ts";
+import { rowColumns } from "../kernel/rows.ts";
 import { moveView, readerBytes } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
@@ -109,6 +110,12 @@ export function buildPlan(
       bytesPerElement: Math.max(...tensors.map((t) => readWidth(t) + byteWidth(t.dtype))),
       surveyOperands: Math.max(...tensors.map((t) => Math.max(0, ...t.surveys.map(widthOf)))),
       viewBytes: Math.max(...tensors.map((t) => t.inputs.reduce((sum, i) => sum + readerBytes(i), 0))),
+      rows: tensors.flatMap((t) => {
+        const columns = t.program.op === "merge" ? rowColumns(t.program.terms) : 0;
+        if (columns === 0) return [];
+        const inputs = Math.max(t.inputs.length, ...t.surveys.map((s) => s.operands.length));
+        return [{ columns, inputs, bytesPerElement: readWidth(t) + byteWidth(t.dtype) }];
+      }),
       parameters,
       headerBytes: checkpoints.length * files.reduce((sum, f) => sum + f.header.length, 0),
     },

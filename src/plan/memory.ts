@@ -3,7 +3,7 @@
 
 import { fail } from "../errors.ts";
 import { maxSlots, tileElements } from "../kernel/program.ts";
-import { maxStrideElements, workerBytesFor } from "../kernel/run.ts";
+import { maxStrideElements, rowWorkerBytes, workerBytesFor } from "../kernel/run.ts";
 import type { PlanMemory } from "./plan.ts";
 
 const MiB = 1024 * 1024;
@@ -23,6 +23,8 @@ export interface Shapes {
   /** The most bytes that reading views takes in a task, beside strides. */
   readonly viewBytes: number;
   readonly surveyOperands: number;
+  /** Tasks that need whole rows at hand: columns, inputs (or operands, if more), and bytes per element. */
+  readonly rows: readonly { readonly columns: number; readonly inputs: number; readonly bytesPerElement: number }[];
   readonly parameters: number;
   readonly headerBytes: number;
 }
@@ -36,8 +38,12 @@ export function planMemory(
   const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes;
   // Headers live as text, as maps and in the plan: about six times their size.
   const fixed = runtimeBytes + workers * runtimeBytesPerWorker + surveyBytes + 6 * shapes.headerBytes;
+  const rowBytes = shapes.rows.reduce(
+    (most, r) => Math.max(most, rowWorkerBytes(r.inputs, r.bytesPerElement, r.columns)),
+    0,
+  );
   const workerBytes = (stride: number) =>
-    workerBytesFor(shapes.inputs, shapes.bytesPerElement, stride) + shapes.viewBytes;
+    Math.max(workerBytesFor(shapes.inputs, shapes.bytesPerElement, stride), rowBytes) + shapes.viewBytes;
   const cost = (stride: number) => fixed + workers * workerBytes(stride);
   let stride = maxStrideElements;
   while (stride > tileElements && cost(stride) > limitBytes) stride /= 2;

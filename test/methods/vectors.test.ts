@@ -3,6 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { rankRow } from "../../src/kernel/reference.ts";
+import { rankThreshold } from "../../src/kernel/rows.ts";
 import { merge } from "../../src/merge.ts";
 import { projectRoot, requestFor, testHost, withTempFolder } from "../support/host.ts";
 import { writeModel } from "../support/models.ts";
@@ -258,6 +260,38 @@ describe("DARE", () => {
       expectNear(await mergeOne("dare_linear", zeros, [...first, deltaOf(p.delta)], recipe, weights, seed), c.expected);
     });
   }
+});
+
+describe("DELLA", () => {
+  for (const c of ofMethod("della_keep")) {
+    test(title(c), () => {
+      const p = c.params as { row: string | number[]; density: number; epsilon: number };
+      const row = typeof p.row === "string" ? deltaOf(p.row) : p.row;
+      const got = rankRow(Float32Array.from(row)).map(
+        (rank) => 1 - rankThreshold(rank, row.length, p.density, p.epsilon) / 2 ** 32,
+      );
+      expectNear(got, c.expected);
+    });
+  }
+  // With this seed the draws of model 0 and the tensor "w" give the vectors' mask, 1 0 1 1.
+  const seed = "29";
+  for (const c of ofMethod("della_delta")) {
+    test(title(c), async () => {
+      const p = c.params as { row: number[]; density: number; epsilon: number; rescale: string };
+      const base = p.row.map(() => 0);
+      const recipe = {
+        density: p.density,
+        epsilon: p.epsilon,
+        rescale: p.rescale === "per-element" ? "exact" : p.rescale,
+      };
+      for (const method of ["della", "della_linear"])
+        expectNear(await mergeOne(method, base, [p.row], recipe, [{ weight: 1 }], seed), c.expected);
+    });
+  }
+  test("density 1 keeps everything, a single column stays with the density itself", async () => {
+    expectNear(await mergeOne("della_linear", zeros, [deltaOf("A")], { density: 1 }, []), deltaOf("A"));
+    expect(rankThreshold(0, 1, 0.75, 0.125)).toBe(2 ** 30);
+  });
 });
 
 describe("SLERP", () => {

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { isBraidError } from "../../src/errors.ts";
 import type { MergeRequest } from "../../src/host.ts";
-import { prepare } from "../../src/merge.ts";
+import { merge, prepare } from "../../src/merge.ts";
 import { projectRoot, requestFor, testHost, withTempFolder } from "../support/host.ts";
 import { safetensorsBytes, writeModel } from "../support/models.ts";
 
@@ -114,8 +115,50 @@ describe("one raw tensor file", () => {
     }));
 });
 
+describe("rows that a worker must hold whole", () => {
+  const columns = 700_001;
+  const values = (seed: number) => Array.from({ length: columns }, (_, i) => (((i * seed) % 8191) - 4095) / 4096);
+  const recipeIn = (temp: string) => {
+    for (const [seed, name] of ["base", "a", "b"].entries())
+      writeModel(join(temp, name), { w: { dtype: "BF16", data: values(seed + 1) }, v: { data: [1, 2, 3] } });
+    const models = ["a", "b"].map((name) => ({ model: join(temp, name) }));
+    return JSON.stringify({
+      merge_method: "della",
+      base_model: join(temp, "base"),
+      models,
+      parameters: { density: 0.5, epsilon: 0.1, rescale: "l1" },
+    });
+  };
+
+  test("are part of the memory plan, and what it asks for is enough and no more than needed", () =>
+    withTempFolder(async (temp) => {
+      const recipe = recipeIn(temp);
+      const small: unknown = await plan(recipe, { memoryBytes: 190 << 20, workers: 1 }).catch((e: unknown) => e);
+      expect(isBraidError(small) && small.kind).toBe("memory-budget");
+      const needed = Number(/needs (\d+) MiB/.exec(String(small))![1]);
+      const request = { memoryBytes: needed << 20, workers: 1 };
+      expect((await plan(recipe, request)).memory.peakBytes).toBeLessThanOrEqual(needed << 20);
+      expect(await plan(recipe, { ...request, memoryBytes: (needed - 1) << 20 }).catch(() => "refused")).toBe(
+        "refused",
+      );
+      await merge(requestFor(recipe, request), join(temp, "tight"), { overwrite: false }, testHost());
+      await merge(requestFor(recipe, { workers: 2 }), join(temp, "wide"), { overwrite: false }, testHost());
+      const [tight, wide] = ["tight", "wide"].map((name) => readFileSync(join(temp, name, "model.safetensors")));
+      expect(tight!.equals(wide!)).toBe(true);
+    }));
+});
+
 test("the examples plan", async () => {
-  for (const name of ["dare-ties", "dare-linear", "linear", "slerp", "task-arithmetic", "ties", "breadcrumbs"]) {
+  for (const name of [
+    "dare-ties",
+    "dare-linear",
+    "linear",
+    "slerp",
+    "task-arithmetic",
+    "ties",
+    "breadcrumbs",
+    "della",
+  ]) {
     const folder = join(projectRoot, "examples");
     const text = readFileSync(join(folder, `${name}.yml`), "utf8");
     const request = { ...requestFor(text), recipe: { text, file: `${name}.yml`, folder } };
