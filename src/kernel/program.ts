@@ -369,8 +369,13 @@ export function rowTile(columns: number): number {
   return columns * Math.max(1, Math.floor(tileElements / columns));
 }
 
+/** Columns of the rows that these terms or operands are kept by; 0 where none is. */
+export function rowColumns(users: readonly { readonly keep: Keep }[]): number {
+  return users.find((u) => u.keep.rows)?.keep.rows?.columns ?? 0;
+}
+
 /** Elements per tile of a task with these terms or operands: rows must be whole where a rule works by rows. */
 export function tileOf(users: readonly { readonly keep: Keep }[]): number {
-  for (const { keep } of users) if (keep.rows) return rowTile(keep.rows.columns);
-  return tileElements;
+  const columns = rowColumns(users);
+  return columns > 0 ? rowTile(columns) : tileElements;
 }

@@ -2,15 +2,10 @@
 
 import type { Kernel } from "./kernel.ts";
 import { maskBlockElements, maskRescale, maskThreshold } from "./mask.ts";
-import type { Keep, RankRule, RowKeep, TopRule } from "./program.ts";
+import type { RankRule, RowKeep, TopRule } from "./program.ts";
 import { rowTile } from "./program.ts";
 
 const two32 = 2 ** 32;
-
-/** Columns of the rows that these terms or operands are kept by; 0 where none is. */
-export function rowColumns(users: readonly { readonly keep: Keep }[]): number {
-  return users.find((u) => u.keep.rows)?.keep.rows?.columns ?? 0;
-}
 
 /** Bytes of a worker's memory that row rules of `users` terms or operands need besides tiles. */
 export function rowScratch(columns: number, users: number): number {

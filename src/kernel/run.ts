@@ -18,8 +18,8 @@ import type {
   Task,
   TaskInput,
 } from "./program.ts";
-import { maxSlots, pieceElements, rowTile, tileElements, tileOf } from "./program.ts";
-import { rowColumns, rowScratch } from "./rows.ts";
+import { maxSlots, pieceElements, rowColumns, rowTile, tileElements, tileOf } from "./program.ts";
+import { rowScratch } from "./rows.ts";
 import { PhaseClock, Stopwatch } from "./stopwatch.ts";
 import { SurveyRun } from "./survey.ts";
 import { TileMerger } from "./tile.ts";

@@ -6,8 +6,8 @@ import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { maskBlockElements } from "./mask.ts";
 import { applyKeep, Scratch } from "./operand.ts";
 import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
-import { maxSlots, severalKeys, tileOf } from "./program.ts";
-import { RowKeeper, rowColumns } from "./rows.ts";
+import { maxSlots, rowColumns, severalKeys, tileOf } from "./program.ts";
+import { RowKeeper } from "./rows.ts";
 
 const slotBytes = maxSlots * 8;
 

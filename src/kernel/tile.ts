@@ -7,8 +7,8 @@ import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
 import { maskBlockElements } from "./mask.ts";
 import { applyKeep, Scratch } from "./operand.ts";
 import type { MergeProgram, Policy, Term } from "./program.ts";
-import { tileOf } from "./program.ts";
-import { RowKeeper, rowColumns } from "./rows.ts";
+import { rowColumns, tileOf } from "./program.ts";
+import { RowKeeper } from "./rows.ts";
 
 const byCode = { weighted: 0, unweighted: 0, count: 1 } as const;
 const zeroCode = { drop: 0, positive: 1, negative: 2 } as const;

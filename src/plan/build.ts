@@ -2,8 +2,7 @@
 // here.
 
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
-import { type MergeTask, type Policy, type Survey, sampledFrom } from "../kernel/program.ts";
-import { rowColumns } from "../kernel/rows.ts";
+import { type MergeTask, type Policy, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
 import { moveView, readerBytes } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
