@@ -86,6 +86,11 @@ export {
    * `lowFrom` on, and those equal to `high` at indices below `highBefore`; returns how many.
    */
   window,
+  /**
+   * (mask u8, x bf16, base bf16, low, high, count): 0xff where the key of x − base in f32 is from `low` to `high`, both included,
+   * else 0. For finite inputs.
+   */
+  window_mask_bf16,
 } from "./window";
 
 export {

@@ -1,6 +1,13 @@
 // A window of magnitudes: neither the smallest nor the largest stay (Model Breadcrumbs: Davari & Belilovsky 2024,
 // arXiv 2312.06795).
 
+import { evens, odds, unitUpper, upperHalves } from "./pairs";
+
+/** From memory, so that it is loaded once (see pairs.ts). */
+const constants: usize = memory.data<u32>([0x7fffffff], 16);
+/** The ragged end of a tile: 16 elements of the input, 16 of the base. */
+const ragged: usize = memory.data(64, 16);
+
 /** Keeps values whose key, the bits of |x|, is above `floor` and not above `ceiling`; returns how many. */
 function between(x: usize, floor: i32, ceiling: i32, count: usize): i32 {
   const magnitude = i32x4.splat(0x7fffffff);
@@ -47,4 +54,54 @@ export function window(x: usize, low: u32, lowFrom: i32, high: u32, highBefore: 
     done = end;
   }
   return kept;
+}
+
+/** Which of four keys lie in the window. */
+function inside(even: v128, floors: v128, ceilings: v128): v128 {
+  return v128.andnot(i32x4.gt_s(even, floors), i32x4.gt_s(even, ceilings));
+}
+
+export function window_mask_bf16(mask: usize, x: usize, base: usize, low: u32, high: u32, count: usize): void {
+  const unit = unitUpper();
+  const upper = upperHalves();
+  const magnitude = i32x4.splat(load<i32>(constants));
+  // "At least" as "above one less": keys have 31 bits, and a limit beyond them keeps nothing below it.
+  const floors = i32x4.splat(<i32>(min<u32>(low, 0x80000000) - 1));
+  const ceilings = i32x4.splat(<i32>min<u32>(high, 0x7fffffff));
+  const whole = mask + (count & ~15);
+  const end = mask + count;
+  while (mask < end) {
+    let from = x;
+    let fromBase = base;
+    if (mask >= whole) {
+      memory.copy(ragged, x, (end - mask) << 1);
+      memory.copy(ragged + 32, base, (end - mask) << 1);
+      from = ragged;
+      fromBase = ragged + 32;
+    }
+    const v = v128.load(from);
+    const b = v128.load(fromBase);
+    const w = v128.load(from, 16);
+    const c = v128.load(fromBase, 16);
+    const first = v128.bitselect(
+      inside(v128.and(f32x4.sub(odds(v, upper), odds(b, upper)), magnitude), floors, ceilings),
+      inside(v128.and(f32x4.sub(evens(v, unit), evens(b, unit)), magnitude), floors, ceilings),
+      upper,
+    );
+    const second = v128.bitselect(
+      inside(v128.and(f32x4.sub(odds(w, upper), odds(c, upper)), magnitude), floors, ceilings),
+      inside(v128.and(f32x4.sub(evens(w, unit), evens(c, unit)), magnitude), floors, ceilings),
+      upper,
+    );
+    const keep = i8x16.narrow_i16x8_s(first, second);
+    if (mask >= whole) {
+      v128.store(ragged, keep);
+      memory.copy(mask, ragged, end - mask);
+      return;
+    }
+    v128.store(mask, keep);
+    x += 32;
+    base += 32;
+    mask += 16;
+  }
 }

@@ -3,11 +3,22 @@
 
 import type { Kernel } from "./kernel.ts";
 import { Scratch } from "./operand.ts";
-import type { MergeProgram } from "./program.ts";
+import type { MagnitudeKeep, MergeProgram, Term } from "./program.ts";
 import { tileElements } from "./program.ts";
 
 /** Models that the fused kernels take. */
 const maxModels = 8;
+
+/** The kernels keep every key that equals a threshold; telling equals apart by index is for the separate ones. */
+function keepsEquals({ equalBefore, equalFrom, top }: MagnitudeKeep): boolean {
+  const every = Number.MAX_SAFE_INTEGER;
+  return (equalFrom ?? 0) === 0 && equalBefore === every && (top?.equalBefore ?? every) === every;
+}
+
+/** A term whose survivors are given as a mask: what is drawn, or a window of magnitudes. */
+function isMasked({ keep }: Term): boolean {
+  return (keep.random?.threshold ?? 0) > 0 || keep.magnitude?.top !== undefined;
+}
 
 /** A merger of whole tiles, or null when the program needs the separate kernels. It adds to `kept`, per term. */
 export function fuse(
@@ -23,12 +34,12 @@ export function fuse(
   if (terms.some((t) => t.keep.rows)) return null;
   if (program.base === null && (combine.op === "elect" || terms.some((t) => t.keep.random || t.keep.magnitude)))
     return null;
-  if (combine.op === "elect" ? combine.by !== "weighted" : terms.some((t) => t.keep.magnitude)) return null;
+  if (combine.op === "elect" ? combine.by !== "weighted" : terms.some((t) => t.keep.magnitude && !t.keep.magnitude.top))
+    return null;
   // The kernels look for non-finite values in what they use, but those of an input that no term uses have to be counted too.
   if (program.inputs.some((_, i) => i !== program.base && terms.every((t) => t.input !== i))) return null;
-  // The kernels keep every key that equals the threshold; filling up by index is for the separate ones.
-  if (terms.some((t) => t.keep.magnitude && t.keep.magnitude.equalBefore !== Number.MAX_SAFE_INTEGER)) return null;
-  if (terms.some((t) => t.keep.magnitude?.top)) return null;
+  if (terms.some((t) => t.keep.magnitude && !keepsEquals(t.keep.magnitude))) return null;
+  if (terms.some((t) => t.keep.magnitude?.top && t.keep.random)) return null;
   return new FusedMerger(kernel, program, region, kept);
 }
 
@@ -54,7 +65,7 @@ export class FusedMerger {
     const scratch = new Scratch(region);
     const n = program.terms.length;
     const { buffer } = kernel.memory;
-    this.masks = program.terms.map((t) => ((t.keep.random?.threshold ?? 0) > 0 ? scratch.take(tileElements) : 0));
+    this.masks = program.terms.map((t) => (isMasked(t) ? scratch.take(tileElements) : 0));
     this.anyMask = this.masks.some((m) => m !== 0);
     this.pointers = new Uint32Array(buffer, scratch.take(4 * n), n);
     this.scales = scratch.take(4 * n);
@@ -66,7 +77,8 @@ export class FusedMerger {
     program.terms.forEach((t, i) => {
       f32(this.scales)[i] = (t.weight as number) * (t.scale as number);
       f32(this.weights)[i] = t.weight as number;
-      u32(this.above)[i] = (t.keep.magnitude?.above as number | undefined) ?? 0;
+      const { magnitude } = t.keep;
+      u32(this.above)[i] = magnitude && !magnitude.top ? (magnitude.above as number) : 0;
       u32(this.maskPointers)[i] = this.masks[i]!;
     });
   }
@@ -84,9 +96,20 @@ export class FusedMerger {
     for (let i = 0; i < n; i++) {
       const term = program.terms[i]!;
       this.pointers[i] = inputs[term.input]!;
-      const random = term.keep.random;
+      const { random, magnitude } = term.keep;
       const mask = this.masks[i]!;
       this.keptHere[i] = count;
+      if (magnitude?.top) {
+        const base = inputs[program.base!]!;
+        e.window_mask_bf16(
+          mask,
+          this.pointers[i]!,
+          base,
+          magnitude.above as number,
+          magnitude.top.key as number,
+          count,
+        );
+      }
       if (!random || mask === 0) continue;
       this.keptHere[i] = e.keep_mask(
         mask,

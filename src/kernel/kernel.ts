@@ -67,6 +67,7 @@ export interface KernelExports {
     highBefore: number,
     count: number,
   ): number;
+  window_mask_bf16(mask: Pointer, x: Pointer, base: Pointer, low: number, high: number, count: number): void;
   elect(
     out: Pointer,
     votes: Pointer,

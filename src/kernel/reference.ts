@@ -260,6 +260,12 @@ export function window(
   return { x: x.map((v, i) => (keep[i] ? v : 0)), kept: keep.filter(Boolean).length };
 }
 
+/** Of decoded bf16. */
+export function window_mask(x: Float32Array, base: Float32Array, low: number, high: number): Uint8Array {
+  const keys = keysOf(delta(x, base));
+  return Uint8Array.from(keys, (key) => (key >= low && key <= high ? 0xff : 0));
+}
+
 export interface Election {
   readonly by: "sum" | "count";
   readonly zero: "none" | "positive" | "negative";

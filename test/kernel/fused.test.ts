@@ -80,6 +80,11 @@ const elects: Combine[] = (["drop", "positive", "negative"] as const).flatMap((z
 const masked = (i: number): Keep => ({ random: { key: [17 + i, 99], threshold: i === 1 ? 0 : 0x80000000 } });
 const trimmed = (i: number): Keep =>
   i === 2 ? {} : { magnitude: { above: 0x3c000000 + i * 0x10000, equalBefore: every } };
+const windowed = (i: number): Keep => {
+  if (i === 2) return {};
+  const top = { key: i % 3 === 0 ? 0x7fffffff : 0x3c200000 + i * 0x10000, equalBefore: every };
+  return { magnitude: { above: i % 4 === 3 ? 0 : 0x3b800000 + i * 0x10000, equalBefore: every, equalFrom: 0, top } };
+};
 const both = (i: number): Keep => ({ ...masked(i), ...trimmed(i) });
 
 describe("a fused program gives the bits of its separate steps", () => {
@@ -88,9 +93,11 @@ describe("a fused program gives the bits of its separate steps", () => {
     ["linear", (n) => program(n, false, sum, () => ({}))],
     ["deltas", (n) => program(n, true, sum, () => ({}))],
     ["DARE, summed", (n) => program(n, true, sum, masked)],
+    ["a window, summed", (n) => program(n, true, sum, windowed)],
     ...elects.flatMap((combine): [string, (n: number) => MergeProgram][] => [
       [`DARE ${JSON.stringify(combine)}`, (n) => program(n, true, combine, masked)],
       [`TIES ${JSON.stringify(combine)}`, (n) => program(n, true, combine, trimmed)],
+      [`a window ${JSON.stringify(combine)}`, (n) => program(n, true, combine, windowed)],
       [`DARE with a trim ${JSON.stringify(combine)}`, (n) => program(n, true, combine, both)],
     ]),
   ];
@@ -131,6 +138,13 @@ describe("a fused program gives the bits of its separate steps", () => {
     const wide: MergeProgram = { ...program(2, true, sum, () => ({})), out: "F32" };
     const region = { start: kernel.heapStart, end: kernel.heapStart + (1 << 20) };
     const idle: MergeProgram = { ...program(2, true, sum, () => ({})), inputs: ["BF16", "BF16", "BF16", "BF16"] };
-    for (const p of [nine, exact, count, wide, idle]) expect(fuse(kernel, p, region, [])).toBeNull();
+    const top = { key: 9, equalBefore: every };
+    const cut = program(2, true, sum, () => ({ magnitude: { above: 1, equalBefore: every, equalFrom: 3, top } }));
+    const cutAbove = program(2, true, sum, () => ({
+      magnitude: { above: 1, equalBefore: every, equalFrom: 0, top: { key: 9, equalBefore: 5 } },
+    }));
+    const drawn = program(2, true, sum, (i) => ({ ...masked(i), ...windowed(0) }));
+    for (const p of [nine, exact, count, wide, idle, cut, cutAbove, drawn])
+      expect(fuse(kernel, p, region, [])).toBeNull();
   });
 });

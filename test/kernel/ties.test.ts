@@ -1,6 +1,21 @@
 import { describe, expect, test } from "bun:test";
 import * as reference from "../../src/kernel/reference.ts";
-import { coarse, damage, difference, floats, hex, lengths, put, reset, room, run, sample, sweep } from "./harness.ts";
+import {
+  bytes,
+  coarse,
+  damage,
+  difference,
+  floats,
+  hex,
+  integerDifference,
+  lengths,
+  put,
+  reset,
+  room,
+  run,
+  sample,
+  sweep,
+} from "./harness.ts";
 
 describe("trim", () => {
   const key = reference.bitsOf;
@@ -61,6 +76,28 @@ describe("window", () => {
       ).toBe("");
     });
   }
+});
+
+test("the mask of a window of bf16 deltas holds the keys from one to another", () => {
+  const key = reference.bitsOf;
+  const limits = [0, 1, key(1 / 512), key(1 / 64), key(0.25), 0x7fffffff, 0x80000000, 0xffffffff];
+  expect(
+    sweep((count, misalign) => {
+      for (const low of limits) {
+        for (const high of count > 35 ? limits.slice(3, 5) : limits) {
+          reset();
+          const [x, base] = [sample(count, count + 1, true), sample(count, count + 2, true)].map(reference.encode_bf16);
+          const [at, baseAt] = [put(x!, misalign), put(base!, (misalign * 3) % 8)];
+          const mask = room(count, misalign);
+          run.window_mask_bf16(mask, at, baseAt, low, high, count);
+          const [v, b] = [x!, base!].map(reference.decode_bf16);
+          const wrong = integerDifference(bytes(mask, count), reference.window_mask(v!, b!, low, high));
+          if (wrong || damage()) return `${hex(low)} to ${hex(high)}: ${wrong || damage()}`;
+        }
+      }
+      return "";
+    }),
+  ).toBe("");
 });
 
 const zeros = ["none", "positive", "negative"] as const;
