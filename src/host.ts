@@ -50,6 +50,8 @@ export interface Host {
   flush(path: string): Promise<void>;
   /** Removes a folder of merges that were only steps, and all in it. */
   removeFolder(path: string): Promise<void>;
+  /** Brings a range of an input into the system's memory, until the signal says stop. */
+  readAhead(path: string, start: number, end: number, signal: AbortSignal): Promise<void>;
   createExecutor(job: Job, workers: number): Executor;
   report(event: MergeEvent): void;
   readonly signal: AbortSignal;

@@ -19,6 +19,7 @@ import { buildPlan } from "./plan/build.ts";
 import type { InputModel } from "./plan/model.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { Profiler } from "./profile.ts";
+import { ReadAhead } from "./read-ahead.ts";
 import { assignTensors } from "./recipe/assign.ts";
 import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
 import { manifest, modelCard, type Provenance, planIdentity } from "./report.ts";
@@ -288,12 +289,14 @@ async function run(
   let doneBytes = 0;
   let reported = Number.NEGATIVE_INFINITY;
   const totalBytes = plan.bytesRead + plan.bytesWritten;
+  const ahead = new ReadAhead(plan, host);
   const conductor = new Conductor(plan, method, {
     outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
     kept: (model, kept) => tally.addModel(model, kept),
     progress: (bytes, tensor, task, receipt) => {
       for (const part of ["read", "compute", "write"] as const) workerSeconds[part] += receipt.nanoseconds[part] / 1e9;
       profiler?.task(tensor.name, task, receipt);
+      ahead.done(task, tensor, receipt);
       const at = written.add(task);
       if (at) {
         hashes[at.file]?.advance(at.mark);
@@ -323,6 +326,7 @@ async function run(
   try {
     await step("merge", () => drive(conductor, executor, host.signal), start);
   } finally {
+    await ahead.end();
     await step("sync", async () => {
       await flushing;
       await executor.close();

@@ -9,6 +9,7 @@ import { processIsAlive } from "../bytes/lock.ts";
 import { openStage } from "../bytes/stage.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import type { Host, MergeEvent } from "../host.ts";
+import { readAheadBytes, readAheadLanes } from "../plan/memory.ts";
 import { attempt, readPlaces, runtimeName } from "./environment.ts";
 import { ProgressiveHash } from "./file-hash.ts";
 
@@ -28,6 +29,27 @@ async function flush(path: string): Promise<void> {
     await file.datasync();
   } finally {
     await file.close();
+  }
+}
+
+const scratch: Uint8Array[] = [];
+
+/** By the runtime's own thread pool, like `flush`. What was read is thrown away. */
+async function readAhead(path: string, start: number, end: number, signal: AbortSignal): Promise<void> {
+  const piece = scratch.pop() ?? new Uint8Array(readAheadBytes / readAheadLanes);
+  try {
+    const file = await open(path, "r");
+    try {
+      for (let at = start; at < end && !signal.aborted; ) {
+        const { bytesRead } = await file.read(piece, 0, Math.min(piece.length, end - at), at);
+        if (bytesRead === 0) break;
+        at += bytesRead;
+      }
+    } finally {
+      await file.close();
+    }
+  } finally {
+    scratch.push(piece);
   }
 }
 
@@ -55,6 +77,7 @@ export function createHost(options: HostOptions): Host {
     hashFile: (path, worked) => new ProgressiveHash(path, worked),
     flush,
     removeFolder: (path) => rm(path, { recursive: true, force: true }),
+    readAhead,
     ...readPlaces(env),
     cores: attempt(availableParallelism) ?? 1,
     now: () => performance.now(),

@@ -10,6 +10,9 @@ const MiB = 1024 * 1024;
 /** Bun or Deno with the program loaded, and what a worker thread of theirs adds; the larger of the two, measured by bench/. */
 export const runtimeBytes = 112 * MiB;
 export const runtimeBytesPerWorker = 24 * MiB;
+/** Reading ahead of the workers: ranges in flight, and the piece of each that is held at a time. */
+export const readAheadLanes = 4;
+export const readAheadBytes = readAheadLanes * 2 * MiB;
 /** Elements of a slice: 4 Mi are 8 MiB of bf16 for each stream, some 10 ms of work. */
 export const defaultSliceElements = 4 * 1024 * 1024;
 /** Surveys of a coordinator: tensors open at a time, each with a key and a count in f64 per slot and operand, and a part in flight. */
@@ -37,7 +40,7 @@ export function planMemory(
 ): PlanMemory {
   const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes;
   // Headers live as text, as maps and in the plan: about six times their size.
-  const fixed = runtimeBytes + workers * runtimeBytesPerWorker + surveyBytes + 6 * shapes.headerBytes;
+  const fixed = runtimeBytes + workers * runtimeBytesPerWorker + readAheadBytes + surveyBytes + 6 * shapes.headerBytes;
   const rowBytes = shapes.rows.reduce(
     (most, r) => Math.max(most, rowWorkerBytes(r.inputs, r.bytesPerElement, r.columns)),
     0,
