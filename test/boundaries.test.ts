@@ -102,6 +102,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 const kernelForPlanners = new Set([
   "src/kernel/program.ts",
   "src/kernel/mask.ts",
+  "src/kernel/lines.ts",
   "src/kernel/run.ts",
   "src/kernel/view.ts",
   "src/kernel/adapter.ts",

@@ -166,6 +166,11 @@ describe("one SHA-256 under every runtime, worker count and slice size", () => {
   for (const [method, count, parameters] of [
     ["multislerp", 3, { dare: 0.4 }],
     ["karcher", 3, { max_iter: 20 }],
+    ["model_stock", 3, { clamp: false, dare: 0.3 }],
+    ["model_stock", 3, { clamp: false, filter_wise: true }],
+    ["nuslerp", 2, { nuslerp_flatten: false, dare: 0.2 }],
+    ["nuslerp", 2, { nuslerp_flatten: false, nuslerp_row_wise: true }],
+    ["dare_slerp", 2, { drop_rate: 0.5, t: 0.3 }],
   ] as const) {
     test(`${method} ${JSON.stringify(parameters)}, in few runs`, async () => {
       await withTempFolder(async (temp) => {

@@ -13,14 +13,14 @@ import type {
 } from "../kernel/program.ts";
 import { tileOf } from "../kernel/program.ts";
 import { cutView } from "../kernel/view.ts";
-import type { Method, SurveyResult } from "../methods/method.ts";
+import type { Method, Solved, SurveyResult } from "../methods/method.ts";
 import type { Plan, PlanTensor } from "../plan/plan.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 import type { TaskSource } from "./drive.ts";
 import { gather } from "./gather.ts";
 import { gatherModel, type ModelRound, type ModelThresholds } from "./model-survey.ts";
 import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
-import { resolveKeep, resolveProgram } from "./scalars.ts";
+import { cutLines, resolveKeep, resolveProgram } from "./scalars.ts";
 
 /** Tensors in work at the same time. A survey of one overlaps the slices of the others. */
 const openTensors = 8;
@@ -236,14 +236,14 @@ export class Conductor implements TaskSource {
         count,
         inputs: t.tensor.inputs,
         output: { file: this.outputFile + t.tensor.output.file, start: t.tensor.output.start },
-        program,
+        program: program.op === "merge" ? cutLines(program, first, count) : program,
         policy: this.plan.policy,
       });
     });
     if (t.left === 0) this.finish(t);
   }
 
-  private scalars(t: OpenTensor): Record<string, number> {
+  private scalars(t: OpenTensor): Solved {
     return t.results.length > 0 && this.method.solve ? this.method.solve(t.tensor.solve, t.results) : {};
   }
 
@@ -269,12 +269,18 @@ export class Conductor implements TaskSource {
       this.queue(t, task);
     };
     if (request.pieces) queue(request.first, request.count);
-    else this.slices(request.first, request.count, tileOf(request.round.operands), queue);
+    else this.slices(request.first, request.count, tileOf(request.round.operands), queue, request.taskElements);
   }
 
   /** Slices of whole tiles, about as long as the plan says. */
-  private slices(first: number, count: number, tile: number, each: (first: number, count: number) => void): void {
-    const size = Math.max(1, Math.floor(this.plan.memory.sliceElements / tile)) * tile;
+  private slices(
+    first: number,
+    count: number,
+    tile: number,
+    each: (first: number, count: number) => void,
+    elements = this.plan.memory.sliceElements,
+  ): void {
+    const size = Math.max(1, Math.floor(elements / tile)) * tile;
     for (let done = 0; done < count; done += size) each(first + done, Math.min(size, count - done));
   }
 

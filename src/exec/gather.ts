@@ -1,5 +1,6 @@
 // How surveys are gathered: which rounds one needs, and what comes out of them.
 
+import { columnTaskElements } from "../kernel/lines.ts";
 import type { Operand, Survey, ThresholdOperand } from "../kernel/program.ts";
 import { pieceElements, tileElements } from "../kernel/program.ts";
 import type { SurveyResult, Threshold } from "../methods/method.ts";
@@ -11,7 +12,14 @@ import { type Cut, everyEqual, Selection } from "./selection.ts";
 /** Yields the rounds that a survey of a tensor of `count` elements needs; is sent each one's outcome; returns the result. */
 export function* gather(survey: Survey, count: number): Generator<RoundRequest, SurveyResult, RoundOutcome> {
   if (survey.op === "dots") {
-    const got = yield { round: { op: "dots", operands: survey.operands }, first: 0, count };
+    const { operands, lines } = survey;
+    if (lines) {
+      const size = lines.by === "column" ? { taskElements: columnTaskElements } : {};
+      const got = yield { round: { op: "dots", operands, lines }, first: 0, count, ...size };
+      if (got.op !== "lines") throw new TypeError("expected dots of lines");
+      return { op: "dots", dots: [], lines: got.sums };
+    }
+    const got = yield { round: { op: "dots", operands }, first: 0, count };
     if (got.op !== "dots") throw new TypeError("expected dots");
     return { op: "dots", dots: got.sums };
   }

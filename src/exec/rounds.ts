@@ -1,6 +1,7 @@
 // Rounds of a survey: what is asked of the workers, and how the parts they send back merge into the same bits whatever the
 // slices were and in whatever order they come.
 
+import { type Lines, lineCount, rowParts } from "../kernel/lines.ts";
 import type { HistogramOperand, SurveyPart, SurveyRound } from "../kernel/program.ts";
 import { severalKeys, tileElements } from "../kernel/program.ts";
 
@@ -10,6 +11,8 @@ export interface RoundRequest {
   readonly first: number;
   readonly count: number;
   readonly pieces?: readonly number[];
+  /** The size of its tasks, where the plan's slices are not to decide it. */
+  readonly taskElements?: number;
 }
 
 /** The slots of a bracket: the only key in each (from `severalKeys` on: there are several), and how many elements. */
@@ -21,6 +24,8 @@ export interface Slots {
 /** All parts of a round, merged. */
 export type RoundOutcome =
   | { readonly op: "dots"; readonly sums: readonly number[] }
+  /** [pair][line] */
+  | { readonly op: "lines"; readonly sums: readonly Float64Array[] }
   | {
       readonly op: "norms";
       readonly l1: readonly number[];
@@ -55,13 +60,13 @@ export class RoundMerger {
     this.waiting.set(first, { part, count });
     for (let got = this.waiting.get(this.next); got; got = this.waiting.get(this.next)) {
       this.waiting.delete(this.next);
-      this.fold(got.part, this.next);
+      this.fold(got.part, this.next, got.count);
       this.next += got.count;
     }
     return this.next >= this.request.first + this.request.count ? this.outcome : null;
   }
 
-  private fold(part: SurveyPart, first: number): void {
+  private fold(part: SurveyPart, first: number, count: number): void {
     const now = this.outcome;
     const plus = (a: readonly number[] | undefined, b: readonly number[]) => b.map((x, i) => (a?.[i] ?? 0) + x);
     const chain = (a: readonly number[] | undefined, blocks: readonly Float64Array[]) =>
@@ -70,7 +75,16 @@ export class RoundMerger {
         for (const s of sums) total += s;
         return total;
       });
-    if (part.op === "dots") {
+    const { round } = this.request;
+    if (part.op === "dots" && round.op === "dots" && round.lines) {
+      const was = now?.op === "lines" ? now.sums : undefined;
+      const size = lineCount(round.lines, this.request.count);
+      const sums = was ?? part.blocks.map(() => new Float64Array(size));
+      part.blocks.forEach((dots, pair) => {
+        addLines(sums[pair]!, dots, round.lines!, first, count);
+      });
+      this.outcome = { op: "lines", sums };
+    } else if (part.op === "dots") {
       this.outcome = { op: "dots", sums: chain(now?.op === "dots" ? now.sums : undefined, part.blocks) };
     } else if (part.op === "norms") {
       const was = now?.op === "norms" ? now : undefined;
@@ -103,6 +117,17 @@ export class RoundMerger {
       this.outcome = part; // of the only task
     }
   }
+}
+
+function addLines(to: Float64Array, dots: Float64Array, lines: Lines, first: number, count: number): void {
+  let at = 0;
+  if (lines.by === "row") {
+    rowParts(first, count, lines.length, (_, row) => {
+      to[row]! += dots[at++]!;
+    });
+    return;
+  }
+  for (; at < dots.length; at++) to[at]! += dots[at]!;
 }
 
 type Bins = Pick<HistogramOperand, "low" | "high" | "shift">;

@@ -1,13 +1,13 @@
 // Puts the numbers that a method made of its surveys into the places that its program and later surveys name.
 
-import type { Keep, MergeProgram, Scalar } from "../kernel/program.ts";
+import type { Keep, LineCoefficients, MergeProgram, Scalar } from "../kernel/program.ts";
 
-type Scalars = Readonly<Record<string, number>>;
+type Scalars = Readonly<Record<string, number | Float32Array>>;
 
 function number(scalar: Scalar, scalars: Scalars): number {
   if (typeof scalar === "number") return scalar;
   const value = Object.hasOwn(scalars, scalar.from) ? scalars[scalar.from] : undefined;
-  if (value === undefined) throw new Error(`no survey gave the scalar ${scalar.from}`);
+  if (typeof value !== "number") throw new Error(`no survey gave the scalar ${scalar.from}`);
   return value;
 }
 
@@ -31,5 +31,29 @@ export function resolveProgram(program: MergeProgram, scalars: Scalars): MergePr
     scale: number(t.scale, scalars),
     keep: resolveKeep(t.keep, scalars),
   }));
-  return { ...program, terms, lambda: number(program.lambda, scalars) };
+  const { lambda, baseWeight, lines } = program;
+  return {
+    ...program,
+    terms,
+    lambda: number(lambda, scalars),
+    ...(baseWeight === undefined ? {} : { baseWeight: number(baseWeight, scalars) }),
+    ...(lines ? { lines: { ...lines, of: lines.of.map((c) => coefficients(c, scalars)) } } : {}),
+  };
+}
+
+function coefficients(of: LineCoefficients["of"][number], scalars: Scalars): Float32Array {
+  const value = of instanceof Float32Array ? of : scalars[of.from];
+  if (!(value instanceof Float32Array)) throw new Error("no survey gave the coefficients of the lines");
+  return value;
+}
+
+/** The program for elements [first, first + count), with the coefficients of their lines only. */
+export function cutLines(program: MergeProgram, first: number, count: number): MergeProgram {
+  const { lines } = program;
+  if (lines?.by !== "row") return program;
+  const from = Math.floor(first / lines.length);
+  const end = Math.floor((first + count - 1) / lines.length) + 1;
+  // A copy: of a view, all of what it looks at would be sent.
+  const of = lines.of.map((c) => (c instanceof Float32Array ? c.slice(from - lines.first, end - lines.first) : c));
+  return { ...program, lines: { ...lines, first: from, of } };
 }

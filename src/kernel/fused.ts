@@ -32,6 +32,7 @@ export function fuse(
   if (program.out !== "BF16" || program.inputs.some((d) => d !== "BF16")) return null;
   if (terms.length === 0 || terms.length > maxModels) return null;
   if (terms.some((t) => t.keep.rows)) return null;
+  if (program.lines || (program.baseWeight ?? 1) !== 1) return null;
   if (program.base === null && (combine.op === "elect" || terms.some((t) => t.keep.random || t.keep.magnitude)))
     return null;
   if (combine.op === "elect" ? combine.by !== "weighted" : terms.some((t) => t.keep.magnitude && !t.keep.magnitude.top))

@@ -7,6 +7,7 @@
 // `base: null` leaves out the subtraction and the final addition (linear, SLERP: out = λ · Σ c_i · x_i).
 
 import type { FloatDtype } from "../tensor/dtype.ts";
+import type { Lines } from "./lines.ts";
 import type { View } from "./view.ts";
 
 /** A number, or the name of one that the method computes from its surveys before the program runs. */
@@ -128,6 +129,17 @@ export interface MergeProgram {
   readonly combine: Combine;
   /** λ, in f32. */
   readonly lambda: Scalar;
+  /** What the base is multiplied by before the sum is added to it. Default 1. */
+  readonly baseWeight?: Scalar;
+  /** A coefficient for each term and line, in which case `combine` is a sum. */
+  readonly lines?: LineCoefficients;
+}
+
+/** c of term i at a line is `of[i]` at that line; it multiplies w_i · s_i in f64, and the product is rounded to f32 once. */
+export interface LineCoefficients extends Lines {
+  /** The line of the first coefficient. */
+  readonly first: number;
+  readonly of: readonly (Float32Array | { readonly from: string })[];
 }
 
 /** Integer and boolean tensors: the bytes of input 0 as they are; every other input must hold the same bytes. */
@@ -150,12 +162,17 @@ export interface Operand {
  * order: counts are integers, sums are kept per aligned block of 4,096 elements (per tile of whole rows where an operand is kept
  * by rows) and added in block order.
  *
- * - `dots`: for operands a ≤ b, Σ a·b in f64, the upper triangle row by row.
+ * - `dots`: for operands a ≤ b, Σ a·b in f64, the upper triangle row by row; with `lines`, of each line.
  * - `norms`: per operand Σ|x|, Σx² (f64), max|x| (f32) and the number of non-zero elements.
  * - `threshold`: per operand, the key of its k-th largest magnitude, or the keys at both ends of a window of ranks.
  */
 export type Survey =
-  | { readonly op: "dots"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly Operand[] }
+  | {
+      readonly op: "dots";
+      readonly inputs: readonly FloatDtype[];
+      readonly operands: readonly Operand[];
+      readonly lines?: Lines;
+    }
   | { readonly op: "norms"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly Operand[] }
   | {
       readonly op: "threshold";
@@ -218,7 +235,7 @@ export interface MergeTask {
  * block: the index in the tensor of the nth key (from 0) that equals `key`.
  */
 export type SurveyRound =
-  | { readonly op: "dots"; readonly operands: readonly Operand[] }
+  | { readonly op: "dots"; readonly operands: readonly Operand[]; readonly lines?: Lines }
   | { readonly op: "norms"; readonly operands: readonly Operand[] }
   | { readonly op: "sample"; readonly operands: readonly Operand[] }
   | { readonly op: "histogram"; readonly operands: readonly HistogramOperand[] }
@@ -340,7 +357,8 @@ export interface SurveyReceipt {
 
 /** Part of a survey, from one slice. Arrays are per tile in element order, operand by operand. */
 export type SurveyPart =
-  | { readonly op: "dots" /** [pair][block] */; readonly blocks: readonly Float64Array[] }
+  /** [pair][block], or with lines [pair][part of a row] or [pair][column]. */
+  | { readonly op: "dots"; readonly blocks: readonly Float64Array[] }
   | {
       readonly op: "norms";
       readonly l1: readonly Float64Array[];

@@ -3,6 +3,7 @@
 
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
+import { type Lines, rowPartCount, rowParts } from "./lines.ts";
 import { maskBlockElements } from "./mask.ts";
 import { applyKeep, Scratch } from "./operand.ts";
 import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
@@ -27,6 +28,8 @@ export class SurveyRun {
   private readonly size: number;
   private readonly rows: RowKeeper | null;
   private block = 0;
+  /** Parts of rows that are in. */
+  private parts = 0;
 
   constructor(kernel: Kernel, task: SurveyTask, region: { start: number; end: number }) {
     this.kernel = kernel;
@@ -61,8 +64,13 @@ export class SurveyRun {
     const sums = (k: number) => Array.from({ length: k }, () => new Float64Array(blocks));
     const zeros = () => new Array<number>(n).fill(0);
     switch (round.op) {
-      case "dots":
-        return { op: "dots", blocks: sums((n * (n + 1)) / 2) };
+      case "dots": {
+        const pairs = (n * (n + 1)) / 2;
+        if (!round.lines) return { op: "dots", blocks: sums(pairs) };
+        const { by, length } = round.lines;
+        const size = by === "row" ? rowPartCount(this.task.first, count, length) : length;
+        return { op: "dots", blocks: Array.from({ length: pairs }, () => new Float64Array(size)) };
+      }
       case "norms":
         return { op: "norms", l1: sums(n), l2: sums(n), max: zeros(), nonzero: zeros() };
       case "histogram":
@@ -111,8 +119,15 @@ export class SurveyRun {
     const b = this.block++;
     if (part.op === "dots") {
       let pair = 0;
-      for (let i = 0; i < x.length; i++)
-        for (let j = i; j < x.length; j++) part.blocks[pair++]![b] = e.dot(x[i]!, x[j]!, count);
+      for (let i = 0; i < x.length; i++) {
+        for (let j = i; j < x.length; j++) {
+          const sums = part.blocks[pair++]!;
+          if (round.op === "dots" && round.lines) this.lineDots(sums, x[i]!, x[j]!, first, count, round.lines);
+          else sums[b] = e.dot(x[i]!, x[j]!, count);
+        }
+      }
+      if (round.op === "dots" && round.lines?.by === "row")
+        this.parts += rowPartCount(first, count, round.lines.length);
       return;
     }
     for (let i = 0; i < x.length; i++) {
@@ -139,6 +154,22 @@ export class SurveyRun {
       } else if (part.op === "nth" && round.op === "nth") {
         (part.index as number[])[i] = first + e.nth_equal(at, round.operands[i]!.key, round.operands[i]!.nth, count);
       }
+    }
+  }
+
+  private lineDots(sums: Float64Array, a: number, b: number, first: number, count: number, lines: Lines): void {
+    if (lines.by === "row") {
+      let part = this.parts;
+      rowParts(first, count, lines.length, (offset, _, n) => {
+        sums[part++] = this.kernel.exports.dot(a + 4 * offset, b + 4 * offset, n);
+      });
+      return;
+    }
+    const { buffer } = this.kernel.memory;
+    const [x, y] = [new Float32Array(buffer, a, count), new Float32Array(buffer, b, count)];
+    for (let i = 0, column = first % lines.length; i < count; i++) {
+      sums[column]! += x[i]! * y[i]!;
+      if (++column === lines.length) column = 0;
     }
   }
 

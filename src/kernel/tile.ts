@@ -4,6 +4,7 @@
 import { choose } from "./choice.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
+import { rowParts } from "./lines.ts";
 import { maskBlockElements } from "./mask.ts";
 import { applyKeep, Scratch } from "./operand.ts";
 import type { MergeProgram, Policy, Term } from "./program.ts";
@@ -87,7 +88,8 @@ export class TileMerger {
       const weight = term.weight as number;
       const scale = term.scale as number;
       if (choice) return;
-      if (elect) e.scale(x, x, elect.by === "weighted" ? weight * scale : scale, count);
+      if (program.lines) this.addLines(i, x, weight * scale, first, count);
+      else if (elect) e.scale(x, x, elect.by === "weighted" ? weight * scale : scale, count);
       else if (i === 0) e.scale(this.acc, x, weight * scale, count);
       else e.axpy(this.acc, x, weight * scale, count);
     });
@@ -125,7 +127,11 @@ export class TileMerger {
     }
     const lambda = program.lambda as number;
     const isValue = program.base === null || (choice?.op === "near" && program.terms.length > 0);
-    if (!isValue) e.finish(this.acc, this.base, this.acc, lambda, count);
+    const baseWeight = (program.baseWeight ?? 1) as number;
+    if (!isValue && baseWeight !== 1) {
+      e.scale(this.spare, this.base, baseWeight, count);
+      e.finish(this.acc, this.spare, this.acc, lambda, count);
+    } else if (!isValue) e.finish(this.acc, this.base, this.acc, lambda, count);
     else if (lambda !== 1) e.scale(this.acc, this.acc, lambda, count);
     if (replace) this.restoreBase(count);
   }
@@ -136,6 +142,28 @@ export class TileMerger {
     this.lanes[term.input]!.decode(x, inputs[term.input]!, count);
     if (replace) this.kernel.exports.replace_nonfinite(x, this.base, count);
     if (program.base !== null && program.combine.op !== "near") this.kernel.exports.delta(x, x, this.base, count);
+  }
+
+  /** Adds a term to `acc` with a coefficient for each line; the first term begins it. */
+  private addLines(term: number, x: number, factor: number, first: number, count: number): void {
+    const e = this.kernel.exports;
+    const { by, length, first: firstLine, of } = this.program.lines!;
+    const c = of[term] as Float32Array;
+    if (by === "row") {
+      rowParts(first, count, length, (offset, row, n) => {
+        const [to, from] = [this.acc + 4 * offset, x + 4 * offset];
+        if (term === 0) e.scale(to, from, factor * c[row - firstLine]!, n);
+        else e.axpy(to, from, factor * c[row - firstLine]!, n);
+      });
+      return;
+    }
+    const { buffer } = this.kernel.memory;
+    const [acc, from] = [new Float32Array(buffer, this.acc, count), new Float32Array(buffer, x, count)];
+    for (let i = 0, column = first % length; i < count; i++) {
+      const product = Math.fround(from[i]! * Math.fround(factor * c[column]!));
+      acc[i] = term === 0 ? product : acc[i]! + product; // stored as f32
+      if (++column === length) column = 0;
+    }
   }
 
   /** Under `--non-finite base`, a base element that is itself non-finite stays as it is. */

@@ -1,9 +1,11 @@
 // Methods whose result is a linear combination with coefficients from dot products: a survey takes the dots of all pairs, the
 // method turns that Gram matrix into one coefficient per vector, and a plain sum follows.
 
+import { fail, quote } from "../errors.ts";
+import type { Lines } from "../kernel/lines.ts";
 import type { Operand, Term } from "../kernel/program.ts";
 import { dareOf } from "./dare.ts";
-import type { Compiled, Method, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
+import type { Compiled, Method, MethodInput, MethodTensor } from "./method.ts";
 
 /** Dot products of all pairs of vectors, in f64; symmetric. */
 export type Gram = readonly (readonly number[])[];
@@ -16,17 +18,23 @@ export interface Coefficients {
 
 export type Solver = (gram: Gram, solve: Readonly<Record<string, unknown>>) => Coefficients;
 
-/**
- * base + Σ c_i · v_i, where v_i is the delta of a model to the base after its `dare` step; without a base Σ c_i · x_i. `common`:
- * the method gives all vectors one coefficient, which then multiplies their sum: deltas of bf16 models are added exactly.
- */
+export interface Shape {
+  /** The method gives all vectors one coefficient, which then multiplies their sum: deltas of bf16 models are added exactly. */
+  readonly common?: boolean;
+  /** Each line is a vector of its own; null: the whole tensor is one. */
+  readonly lines?: Lines | null;
+}
+
+/** base + Σ c_i · v_i, where v_i is the delta of a model to the base after its `dare` step; without a base Σ c_i · x_i. */
 export function compileCombination(
   tensor: MethodTensor,
   models: readonly MethodInput[],
   base: MethodInput | null,
   solve: Readonly<Record<string, unknown>>,
-  common = false,
+  shape: Shape = {},
 ): Compiled {
+  const lines = shape.lines ?? null;
+  const common = shape.common === true && !lines;
   const inputs = tensor.inputs.map((i) => i.dtype);
   const thinned = models.map((m) => dareOf(tensor, m, base));
   const from = base?.input ?? null;
@@ -34,13 +42,13 @@ export function compileCombination(
   const terms = models.map(
     (m, i): Term => ({
       input: m.input,
-      weight: common ? 1 : { from: coefficientName(i) },
+      weight: common || lines ? 1 : { from: coefficientName(i) },
       scale: thinned[i]!.scale,
       keep: thinned[i]!.keep,
     }),
   );
   return {
-    surveys: [{ op: "dots", inputs, operands }],
+    surveys: [{ op: "dots", inputs, operands, ...(lines ? { lines } : {}) }],
     program: {
       op: "merge",
       inputs,
@@ -49,6 +57,7 @@ export function compileCombination(
       terms,
       combine: { op: "sum" },
       lambda: common ? { from: coefficientName(0) } : 1,
+      ...(lines ? { lines: { ...lines, first: 0, of: models.map((_, i) => ({ from: coefficientName(i) })) } } : {}),
     },
     solve: { ...solve, scales: thinned.map((t) => t.scale) },
     notes: [],
@@ -69,20 +78,52 @@ export function compileAlone(tensor: MethodTensor, model: MethodInput): Compiled
 
 /** `solve` and `remark` of a method that is compiled by `compileCombination`. */
 export function solvedBy(solver: Solver): Required<Pick<Method, "solve" | "remark">> {
-  const run = (solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): Coefficients | null => {
-    const [survey] = results;
-    return survey?.op === "dots" ? solver(gramOf(survey.dots, solve.scales as readonly number[]), solve) : null;
-  };
   return {
-    solve(solve, results) {
-      const scalars: Record<string, number> = {};
-      run(solve, results)?.of.forEach((c, i) => {
-        scalars[coefficientName(i)] = c;
-      });
-      return scalars;
+    solve(solve, [survey]) {
+      if (survey?.op !== "dots") return {};
+      const scales = solve.scales as readonly number[];
+      const { dots, lines } = survey;
+      const count = lines?.[0]?.length ?? 0;
+      const of = scales.map(() => new Float32Array(count));
+      for (let line = 0; line < count; line++) {
+        const upper = lines!.map((pair) => pair[line]!);
+        for (const [i, c] of solver(gramOf(upper, scales), solve).of.entries()) of[i]![line] = c;
+      }
+      const values = lines ? of : solver(gramOf(dots, scales), solve).of;
+      return Object.fromEntries(values.map((c, i) => [coefficientName(i), c]));
     },
-    remark: (solve, results) => run(solve, results)?.remark ?? null,
+    remark(solve, [survey]) {
+      if (survey?.op !== "dots") return null;
+      const scales = solve.scales as readonly number[];
+      const { dots, lines } = survey;
+      if (!lines) return solver(gramOf(dots, scales), solve).remark ?? null;
+      for (let line = 0; line < lines[0]!.length; line++) {
+        const upper = lines.map((pair) => pair[line]!);
+        const { remark } = solver(gramOf(upper, scales), solve);
+        if (remark) return remark;
+      }
+      return null;
+    },
   };
+}
+
+/** The most columns that have coefficients of their own: sums of a task and coefficients of a slice are kept for all of them. */
+export const maxColumns = 65_536;
+
+/** Vectors along the last dimension (`row`) or the first (`column`) of a tensor; null where that is one vector. */
+export function linesOf(tensor: MethodTensor, by: Lines["by"]): Lines | null {
+  const { shape, count } = tensor;
+  if (count === 0) return null;
+  const length = by === "row" ? shape.at(-1)! : count / shape[0]!;
+  if (shape.length < 2 || length === (by === "row" ? count : 1)) return null;
+  if (by === "column" && length > maxColumns) {
+    fail(
+      "recipe-unsupported",
+      `Cannot merge ${quote(tensor.name)} along its first dimension: its shape [${shape.join(", ")}] has ${length} such vectors, the limit is ${maxColumns}`,
+      { hint: "Take its vectors along the last dimension, or the tensor as one vector." },
+    );
+  }
+  return { by, length };
 }
 
 const coefficientName = (vector: number) => `coefficient.${vector}`;

@@ -5,6 +5,7 @@ import { breadcrumbs } from "./breadcrumbs.ts";
 import { breadcrumbsTies } from "./breadcrumbs-ties.ts";
 import { consensusTa, consensusTies } from "./consensus.ts";
 import { dareLinear } from "./dare-linear.ts";
+import { dareSlerp } from "./dare-slerp.ts";
 import { dareTies } from "./dare-ties.ts";
 import { della } from "./della.ts";
 import { dellaLinear } from "./della-linear.ts";
@@ -13,8 +14,10 @@ import { karcher } from "./karcher.ts";
 import { linear } from "./linear.ts";
 import { magmax } from "./magmax.ts";
 import type { Method } from "./method.ts";
+import { modelStock } from "./model-stock.ts";
 import { multislerp } from "./multislerp.ts";
 import { nearswap } from "./nearswap.ts";
+import { nuslerp } from "./nuslerp.ts";
 import { passthrough } from "./passthrough.ts";
 import { planned } from "./planned.ts";
 import { ram } from "./ram.ts";
@@ -32,10 +35,13 @@ const table: readonly Method[] = [
   dareTies,
   della,
   dellaLinear,
+  dareSlerp,
   breadcrumbs,
   breadcrumbsTies,
   multislerp,
   karcher,
+  modelStock,
+  nuslerp,
   passthrough,
   magmax,
   ram,

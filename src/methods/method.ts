@@ -55,7 +55,13 @@ export interface Compiled {
 
 /** The outcome of a survey. */
 export type SurveyResult =
-  | { readonly op: "dots" /** Upper triangle, row by row. */; readonly dots: readonly number[] }
+  | {
+      readonly op: "dots";
+      /** Upper triangle, row by row. Of a survey of lines: none. */
+      readonly dots: readonly number[];
+      /** [pair][line] */
+      readonly lines?: readonly Float64Array[];
+    }
   | {
       readonly op: "norms";
       readonly norms: readonly {
@@ -79,11 +85,14 @@ export interface Threshold {
   readonly kept: number | null;
 }
 
+/** Scalars, and coefficients of lines, by the names that the program uses. */
+export type Solved = Record<string, number | Float32Array>;
+
 export interface Method extends MethodSpec {
   readonly paper: string;
   compile(tensor: MethodTensor): Compiled;
   /** Turns survey results into the scalars that the program names. Given the surveys that are in, which may be the first few. */
-  solve?(solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): Record<string, number>;
+  solve?(solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): Solved;
   /** What to tell about a tensor whose surveys are all in; tensors of one remark are counted together. */
   remark?(solve: Readonly<Record<string, unknown>>, results: readonly SurveyResult[]): string | null;
   /** Whether an only input with these parameters stays as it is, so that any dtype of whole bytes will do. */

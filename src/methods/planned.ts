@@ -2,7 +2,6 @@
 // says what is missing instead of "unknown method".
 
 import type { MethodSpec, ParameterSpec } from "../recipe/catalogue.ts";
-import { weightParameter } from "./parameters.ts";
 
 const many = Number.POSITIVE_INFINITY;
 
@@ -27,12 +26,6 @@ function spec(
 }
 
 export const planned: readonly MethodSpec[] = [
-  spec("nuslerp", "NuSLERP", "optional", false, 2, 2, [
-    { ...weightParameter, required: true },
-    flag("nuslerp_row_wise", false, "Interpolate row by row."),
-    flag("nuslerp_flatten", true, "Take each tensor as one vector."),
-  ]),
-  spec("model_stock", "Model Stock", "required", false, 2, many, [flag("filter_wise", false, "One ratio per row.")]),
   spec("arcee_fusion", "Arcee Fusion", "required", true, 2, 2, []),
   spec("sce", "SCE", "required", false, 1, many, [
     flag("int8_mask", false, "Accepted for mergekit's sake."),

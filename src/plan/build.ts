@@ -2,6 +2,7 @@
 // here.
 
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
+import { lineCount } from "../kernel/lines.ts";
 import { type MergeTask, type Policy, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
 import { moveView, readerBytes } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
@@ -9,7 +10,7 @@ import type { TensorAssignment } from "../recipe/assign.ts";
 import type { ParsedRecipe } from "../recipe/recipe.ts";
 import { byteWidth, type Dtype, dtypeBits, type FloatDtype, isFloat, promote, torchNames } from "../tensor/dtype.ts";
 import { layoutShards } from "../tensor/shards.ts";
-import { planMemory } from "./memory.ts";
+import { openTensors, planMemory } from "./memory.ts";
 import type { InputModel, Override } from "./model.ts";
 import type { Plan, PlanFile, PlanTensor } from "./plan.ts";
 
@@ -108,6 +109,7 @@ export function buildPlan(
       inputs: Math.max(...tensors.map((t) => Math.max(t.inputs.length, ...t.surveys.map(widthOf)))),
       bytesPerElement: Math.max(...tensors.map((t) => readWidth(t) + byteWidth(t.dtype))),
       surveyOperands: Math.max(...tensors.map((t) => Math.max(0, ...t.surveys.map(widthOf)))),
+      lineBytes: lineBytes(tensors),
       viewBytes: Math.max(...tensors.map((t) => t.inputs.reduce((sum, i) => sum + readerBytes(i), 0))),
       rows: tensors.flatMap((t) => {
         const columns = t.program.op === "merge" ? rowColumns(t.program.terms) : 0;
@@ -176,6 +178,21 @@ function widthOf(survey: Survey): number {
 /** Whether a survey ranks all tensors together. */
 function isOfModel(survey: Survey): boolean {
   return survey.op === "threshold" && survey.scope === "model";
+}
+
+/** Bytes of the sums and coefficients of lines, for the tensors that need most of them and may be open together. */
+function lineBytes(tensors: readonly PlanTensor[]): number {
+  const each = tensors.map(({ surveys, count }) =>
+    surveys.reduce((sum, s) => {
+      if (s.op !== "dots" || !s.lines) return sum;
+      const n = s.operands.length;
+      return sum + lineCount(s.lines, count) * ((n * (n + 1)) / 2 + n) * 8;
+    }, 0),
+  );
+  return each
+    .sort((a, b) => b - a)
+    .slice(0, openTensors)
+    .reduce((sum, bytes) => sum + bytes, 0);
 }
 
 /** Passes over the data that a survey mostly takes. Threshold keys of bf16 and f16 are found in one, where there is a sample. */
@@ -289,7 +306,7 @@ function draft(
   });
   // Nothing to survey and nothing to merge: a tensor of no elements is only named in the header.
   const compiled: Compiled =
-    count === 0 ? { ...whole, surveys: [], program: { ...whole.program, terms: [], lambda: 1 } } : whole;
+    count === 0 ? { ...whole, surveys: [], program: { ...whole.program, terms: [], lambda: 1, baseWeight: 1 } } : whole;
   for (const note of compiled.notes) warn(`${method.name}: ${note}`);
   if (compiled.omit) return null;
   const copies = compiled.copies && first.info.dtype === out && !first.info.view;

@@ -16,7 +16,7 @@ export const readAheadBytes = readAheadLanes * 2 * MiB;
 /** Elements of a slice: 4 Mi are 8 MiB of bf16 for each stream, some 10 ms of work. */
 export const defaultSliceElements = 4 * 1024 * 1024;
 /** Surveys of a coordinator: tensors open at a time, each with a key and a count in f64 per slot and operand, and a part in flight. */
-const openTensors = 8;
+export const openTensors = 8;
 const histogramBytes = maxSlots * (4 + 8 + 8);
 
 export interface Shapes {
@@ -25,6 +25,8 @@ export interface Shapes {
   readonly bytesPerElement: number;
   /** The most bytes that reading views takes in a task, beside strides. */
   readonly viewBytes: number;
+  /** What the coordinator holds for rows and columns with coefficients of their own. */
+  readonly lineBytes: number;
   readonly surveyOperands: number;
   /** Tasks that need whole rows at hand: columns, inputs (or operands, if more), and bytes per element. */
   readonly rows: readonly { readonly columns: number; readonly inputs: number; readonly bytesPerElement: number }[];
@@ -38,7 +40,7 @@ export function planMemory(
   limitBytes: number,
   sliceElements: number | null,
 ): PlanMemory {
-  const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes;
+  const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes + shapes.lineBytes;
   // Headers live as text, as maps and in the plan: about six times their size.
   const fixed = runtimeBytes + workers * runtimeBytesPerWorker + readAheadBytes + surveyBytes + 6 * shapes.headerBytes;
   const rowBytes = shapes.rows.reduce(

@@ -21,6 +21,8 @@ const file = JSON.parse(readFileSync(join(projectRoot, "test/vectors/methods.jso
 };
 const vector = (method: string, index = 0) => file.cases.filter((c) => c.method === method)[index]!;
 const plus = (a: readonly number[], b: readonly number[]) => a.map((x, i) => x + b[i]!);
+const { fixture } = file;
+const onBase = (letters: string) => [...letters].map((l) => plus(fixture.base, fixture[`d${l}` as "dA"]));
 const weighted = (...weights: number[]) => weights.map((weight) => ({ weight }));
 
 /** Vectors whose angles are as good as any: a fixed linear congruence, values in [−1, 1). */
@@ -212,4 +214,246 @@ describe("passthrough", () => {
       await expect(run(temp, { parameters: { scale: 2 } }, ["f64"])).rejects.toThrow(/its dtype is F64/);
       await expect(run(temp, { dtype: "bfloat16" }, ["f64"])).rejects.toThrow(/its dtype is F64/);
     }));
+});
+
+describe("model_stock", () => {
+  for (const { params, expected } of file.cases.filter((c) => c.method === "model_stock")) {
+    test(`the vector ${JSON.stringify(params)}`, async () => {
+      const models = onBase(params.models as string);
+      const clamp = params.clamp as boolean | undefined;
+      const parameters = clamp === undefined ? {} : { clamp };
+      expectNear((await mergeOne({ method: "model_stock", base: fixture.base, models, parameters })).values, expected);
+    });
+  }
+  test("deltas that point apart give the base, and the merge tells it", async () => {
+    const models = onBase("ABC");
+    const clamped = await mergeOne({ method: "model_stock", base: fixture.base, models });
+    expect(clamped.values).toEqual(fixture.base);
+    expect(clamped.warnings).toEqual([
+      'model_stock: the ratio t was beyond [0, 1] and clamped in 1 of 1 tensors, such as "w"',
+    ]);
+    const together = await mergeOne({ method: "model_stock", base: fixture.base, models: onBase("AC") });
+    expect(together.warnings).toEqual([]);
+  });
+  test("equal deltas give the model, no deltas the base, bit for bit", async () => {
+    const base = [1 / 3, -7, 1e-3].map(Math.fround);
+    const model = base.map((x) => Math.fround(x * 1.25));
+    const both = { method: "model_stock", base };
+    expectNear((await mergeOne({ ...both, models: [model, model, model] })).values, model);
+    expect((await mergeOne({ ...both, models: [base, base] })).values).toEqual(base);
+  });
+  test("small deltas have a cosine, where mergekit takes the product of their norms for 1e-6", async () => {
+    const base = [0, 0, 0];
+    const models = [
+      [1e-6, 0, 1e-6],
+      [1e-6, 1e-6, 0],
+    ];
+    // c = 1/2, t = 2/3.
+    const { values } = await mergeOne({ method: "model_stock", base, models });
+    expectNear(values, [2e-6 / 3, 1e-6 / 3, 1e-6 / 3], 1e-12);
+    const theirs = await mergeOne({ method: "model_stock", base, models, request: { compat: "mergekit" } });
+    expect(theirs.values[0]!).toBeLessThan(1e-10);
+  });
+});
+
+describe("nuslerp", () => {
+  test("of deltas: the vector of SLERP", async () => {
+    const { params, expected } = vector("delta_slerp");
+    expect(params).toEqual({ v0: "A", v1: "B", t: 0.5, add: "base" });
+    const models = onBase("AB");
+    expectNear(
+      (await mergeOne({ method: "nuslerp", base: fixture.base, models, perModel: weighted(2, 2) })).values,
+      expected,
+    );
+  });
+  for (const { params, expected } of file.cases.filter((c) => c.method === "slerp" && Array.isArray(c.params.v0))) {
+    test(`of models: the vector ${JSON.stringify(params)}, t from the weights`, async () => {
+      const { v0, v1, t } = params as { v0: number[]; v1: number[]; t: number };
+      expectNear(
+        (await mergeOne({ method: "nuslerp", models: [v0, v1], perModel: weighted(3 - 3 * t, 3 * t) })).values,
+        expected,
+      );
+    });
+  }
+  test("a vector without a direction is met on a straight line, a delta of zero too", async () => {
+    const zero = { method: "nuslerp", perModel: weighted(3, 1) };
+    const models = [
+      [0, 0],
+      [2, 4],
+    ];
+    expectNear((await mergeOne({ ...zero, models })).values, [0.5, 1]);
+    expectNear((await mergeOne({ ...zero, models, base: [0, 0] })).values, [0.5, 1]);
+  });
+  test("weights that cancel or differ in sign are refused; mergekit takes t = 1/2 or leaves the arc", async () => {
+    const models = vectors(2, 5, 9);
+    const run = (first: number, second: number, compat: "none" | "mergekit") =>
+      mergeOne({ method: "nuslerp", models, perModel: weighted(first, second), request: { compat } });
+    await expect(run(1, -1, "none")).rejects.toThrow(/weights sum to 0/);
+    await expect(run(3, -1, "none")).rejects.toThrow(/weights 3 and -1 give t -0.5/);
+    expect((await run(1, -1, "mergekit")).values).toEqual((await run(1, 1, "none")).values);
+    await run(3, -1, "mergekit");
+  });
+});
+
+describe("lines", () => {
+  const [rows, columns] = [5, 7];
+  const models = vectors(2, rows * columns, 21) as [number[], number[]];
+  const base = vectors(1, rows * columns, 22)[0]!;
+  const row = (v: readonly number[], r: number) => v.slice(r * columns, (r + 1) * columns);
+  const transposed = (v: readonly number[]) =>
+    Array.from({ length: rows * columns }, (_, i) => v[(i % rows) * columns + Math.floor(i / rows)]!);
+  const cases = [
+    { method: "nuslerp", perModel: weighted(1, 3), flag: { nuslerp_flatten: false } },
+    { method: "model_stock", perModel: [], flag: { filter_wise: true } },
+  ];
+  for (const { method, perModel, flag } of cases) {
+    test(`${method} row by row is each row merged alone`, async () => {
+      const whole = await mergeOne({ method, base, models, perModel, parameters: flag, shape: [rows, columns] });
+      for (let r = 0; r < rows; r++) {
+        const alone = { method, base: row(base, r), models: models.map((m) => row(m, r)), perModel };
+        expectNear(row(whole.values, r), (await mergeOne(alone)).values, 2.5e-7);
+      }
+    });
+    test(`${method} takes the last dimension of a tensor of three for rows, and one row for the whole`, async () => {
+      const flat = { method, base, models, perModel, parameters: flag };
+      const want = await mergeOne({ ...flat, shape: [rows, columns] });
+      expect((await mergeOne({ ...flat, shape: [rows, 1, columns] })).values).toEqual(want.values);
+      const one = await mergeOne({ method, base, models, perModel });
+      for (const shape of [[rows * columns], [1, rows * columns]])
+        expect((await mergeOne({ ...flat, shape })).values).toEqual(one.values);
+    });
+  }
+  test("nuslerp along the first dimension is nuslerp of the rows of the transposed", async () => {
+    const shared = { method: "nuslerp", perModel: weighted(1, 3) };
+    const along = { nuslerp_flatten: false, nuslerp_row_wise: true };
+    const got = await mergeOne({ ...shared, base, models, parameters: along, shape: [rows, columns] });
+    const want = await mergeOne({
+      ...shared,
+      base: transposed(base),
+      models: models.map(transposed),
+      parameters: { nuslerp_flatten: false },
+      shape: [columns, rows],
+    });
+    expectNear(transposed(got.values), want.values, 2.5e-7);
+  });
+  for (const by of ["row", "column"]) {
+    test(`vectors longer than tiles and tasks, by ${by}, against f64`, async () => {
+      // Rows of 9,001 elements meet three tiles; columns of 16,400 elements fill more than a task.
+      const [r, c] = by === "row" ? [5, 9001] : [16_400, 67];
+      const [a, b] = vectors(2, r * c, 33) as [number[], number[]];
+      const parameters = { nuslerp_flatten: false, nuslerp_row_wise: by === "column" };
+      const { values } = await mergeOne({
+        method: "nuslerp",
+        models: [a, b],
+        perModel: weighted(1, 3),
+        parameters,
+        shape: [r, c],
+        request: { sliceElements: 8192 },
+      });
+      const [lines, length] = by === "row" ? [r, c] : [c, r];
+      const at = (line: number, k: number) => (by === "row" ? line * c + k : k * c + line);
+      let worst = 0;
+      for (let line = 0; line < lines; line++) {
+        let [aa, ab, bb] = [0, 0, 0];
+        for (let k = 0; k < length; k++) {
+          const [x, y] = [a[at(line, k)]!, b[at(line, k)]!];
+          aa += x * x;
+          ab += x * y;
+          bb += y * y;
+        }
+        const angle = Math.acos(ab / Math.sqrt(aa * bb));
+        const [f, g] = [0.25, 0.75].map((part) => Math.sin(part * angle) / Math.sin(angle)) as [number, number];
+        for (let k = 0; k < length; k++) {
+          const i = at(line, k);
+          worst = Math.max(worst, Math.abs(values[i]! - (f * a[i]! + g * b[i]!)));
+        }
+      }
+      expect(worst).toBeLessThan(2.5e-7);
+    });
+  }
+  test("more columns than have room are refused", async () => {
+    const wide = vectors(2, 2 * 65_537, 1);
+    const parameters = { nuslerp_flatten: false, nuslerp_row_wise: true };
+    const run = mergeOne({ method: "nuslerp", models: wide, perModel: weighted(1, 1), parameters, shape: [2, 65_537] });
+    await expect(run).rejects.toThrow(/has 65537 such vectors, the limit is 65536/);
+  });
+});
+
+describe("DARE before a method", () => {
+  // With this seed braid-mask-v1 draws keepA for model 0 and keepB for model 1 of the tensor "w" at p = 0.5.
+  const request = { seed: "8958" };
+  const masked = (delta: readonly number[], keep: readonly number[], scale: number) =>
+    delta.map((d, i) => d * keep[i]! * scale);
+  const thin = (scale: number) => [
+    plus(fixture.base, masked(fixture.dA, fixture.keepA, scale)),
+    plus(fixture.base, masked(fixture.dB, fixture.keepB, scale)),
+  ];
+  const dare = [
+    { weight: 1, dare: 0.5 },
+    { weight: 3, dare: 0.5 },
+  ];
+
+  test("dare_slerp: the vector", async () => {
+    const { params, expected } = vector("dare_slerp");
+    const parameters = { drop_rate: params.p, t: params.t };
+    const shared = { method: "dare_slerp", base: fixture.base, models: onBase("AB"), request };
+    expectNear((await mergeOne({ ...shared, parameters })).values, expected, 1.5e-6);
+    // Away from the middle, and unscaled: SLERP of the thinned models.
+    for (const [rescale, scale] of [
+      [true, 2],
+      [false, 1],
+    ] as const) {
+      const got = await mergeOne({ ...shared, parameters: { drop_rate: 0.5, t: 0.2, rescale } });
+      const [a, b] = thin(scale) as [number[], number[]];
+      expectNear(
+        got.values,
+        (await mergeOne({ method: "slerp", base: a, models: [b], parameters: { t: 0.2 } })).values,
+      );
+    }
+  });
+  test("dare_slerp must be told its drop rate", async () => {
+    const run = mergeOne({ method: "dare_slerp", base: fixture.base, models: onBase("AB") });
+    await expect(run).rejects.toThrow(/has neither density nor drop_rate/);
+  });
+  test("slerp runs from the base to the thinned model", async () => {
+    const [thinned] = thin(2) as [number[]];
+    const shared = { method: "slerp", base: fixture.base, parameters: { t: 0.3 } };
+    const got = await mergeOne({ ...shared, models: onBase("A"), perModel: [{ dare: 0.5 }], request });
+    expectNear(got.values, (await mergeOne({ ...shared, models: [thinned] })).values);
+  });
+  for (const [method, perModel, parameters] of [
+    ["nuslerp", dare, {}],
+    ["multislerp", dare, {}],
+    ["model_stock", [{ dare: 0.5 }, { dare: 0.5 }], { clamp: false }],
+  ] as const) {
+    for (const [dare_rescale, scale] of [
+      [true, 2],
+      [false, 1],
+    ] as const) {
+      test(`${method} of thinned models, rescale ${dare_rescale}`, async () => {
+        const shared = { method, base: fixture.base };
+        const got = await mergeOne({
+          ...shared,
+          models: onBase("AB"),
+          perModel,
+          parameters: { ...parameters, dare_rescale },
+          request,
+        });
+        const plain = perModel.map(({ dare: _, ...rest }: Record<string, unknown>) => rest);
+        const want = await mergeOne({ ...shared, models: thin(scale), perModel: plain, parameters });
+        expectNear(got.values, want.values);
+      });
+    }
+  }
+  test("by rows the mask is the same", async () => {
+    const shape = [2, 4];
+    const parameters = { nuslerp_flatten: false };
+    const shared = { method: "nuslerp", base: fixture.base, shape, parameters };
+    const got = await mergeOne({ ...shared, models: onBase("AB"), perModel: dare, request });
+    expectNear(got.values, (await mergeOne({ ...shared, models: thin(2), perModel: weighted(1, 3) })).values);
+  });
+  test("without a base there is nothing to drop from", async () => {
+    const run = mergeOne({ method: "nuslerp", models: onBase("AB"), perModel: dare });
+    await expect(run).rejects.toThrow(/Cannot drop from the delta .*there is no base/);
+  });
 });
