@@ -5,6 +5,7 @@ import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import { headSource } from "./bytes/memory.ts";
 import { type Folder, readWhole } from "./bytes/source.ts";
 import type { Stage } from "./bytes/stage.ts";
+import { chatTemplate, withTemplate } from "./chat-templates.ts";
 import { type Diagnostic, fail, quote } from "./errors.ts";
 import { Conductor, type TensorOutcome } from "./exec/conduct.ts";
 import { drive } from "./exec/drive.ts";
@@ -30,7 +31,7 @@ import { byteWidth, type FloatDtype, isFloat, torchNames } from "./tensor/dtype.
 import type { ModelLocation } from "./tensor/locate.ts";
 import { indexJson, indexName, type OutputFile } from "./tensor/shards.ts";
 import { cleanSidecar, maxParsedSidecarBytes, tokenizerNames } from "./tensor/sidecars.ts";
-import { chatTemplate, maxSidecarBytes, tokenizerDonor } from "./tokenizer.ts";
+import { maxSidecarBytes, tokenizerDonor } from "./tokenizer.ts";
 import { Written } from "./written.ts";
 
 /** mergekit and Braid agree on nothing random; this is the seed when nobody names one. */
@@ -117,7 +118,7 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
   });
   warnings.push(...checkpoints.flatMap((c) => c.warnings), ...built.warnings);
   const donor = await tokenizerDonor(recipe, checkpoints, request.recipe.folder, host);
-  const template = chatTemplate(recipe);
+  const template = await chatTemplate(recipe, checkpoints, host);
   const planSha256 = bytesToHex(sha256(utf8ToBytes(planIdentity(built.plan))));
   const layers = recipe.form === "slices" ? recipe.slices.flatMap(layersOf) : null;
   return {
@@ -411,7 +412,11 @@ async function writeBeside(
         );
         const clean = bytes.length <= maxParsedSidecarBytes ? cleanSidecar(name, bytes) : { bytes, warnings: [] };
         for (const diagnostic of clean.warnings) host.report({ type: "warning", diagnostic });
-        await stage.writeText(name, clean.bytes);
+        const renamed = name === "tokenizer_config.json" && prepared.template !== null;
+        await stage.writeText(
+          name,
+          renamed ? withTemplate(new TextDecoder().decode(clean.bytes), prepared.template) : clean.bytes,
+        );
       } finally {
         await source.close();
       }

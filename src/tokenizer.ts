@@ -12,20 +12,6 @@ import { resolveModel } from "./tensor/locate.ts";
 /** Tokenizers with 256k entries are about 35 MB. */
 export const maxSidecarBytes = 256_000_000;
 
-/** What `chat_template` writes, or null to keep the tokenizer's own. */
-export function chatTemplate(recipe: ParsedRecipe): string | null {
-  const text = recipe.chatTemplate;
-  if (text === undefined || text === "auto") return null;
-  if (/\{[{%]/.test(text)) return text;
-  fail(
-    "recipe-unsupported",
-    `Cannot use the chat template ${quote(text)}: this version has no built-in templates yet`,
-    {
-      hint: "Leave chat_template out to keep the tokenizer's own, or give the Jinja text.",
-    },
-  );
-}
-
 /** The model whose tokenizer files are copied. @throws `recipe-unsupported` where vocabularies would have to be merged. */
 export async function tokenizerDonor(
   recipe: ParsedRecipe,
