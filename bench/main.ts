@@ -1,13 +1,13 @@
-// npm run bench -- [--shape small|base|double] [--runs N] [--runtimes bun,deno] [--methods a,b] [--scaling]
+// npm run bench -- [--shape small|base|double] [--runs N] [--runtimes bun,deno,binary] [--methods a,b] [--scaling] [--cold]
 //
-// Makes the synthetic checkpoints, measures the copy floor, then each method, all in one run, and writes a table with machine
-// and date to bench/results/.
+// Makes the synthetic checkpoints, measures both floors, then each method, all in one run, and writes a table with machine
+// and date to bench/results/. Every merge is run as it comes, and bare: without hash and sync, as the copy floor is.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { benchShapes, makeCheckpoints } from "./checkpoints.ts";
-import { copyFloor, machine, median, mergeOnce, runtimesOf, warm } from "./measure.ts";
+import { chill, copyFloor, machine, median, mergeOnce, runtimesOf, warm } from "./measure.ts";
 import { benchRecipe } from "./recipes.ts";
 
 const root = resolve(import.meta.dirname, "..");
@@ -17,7 +17,10 @@ const { values: options } = parseArgs({
     runs: { type: "string", default: "5" },
     runtimes: { type: "string", default: "bun,deno" },
     methods: { type: "string", default: "linear,task_arithmetic,slerp,dare_linear,dare_ties,ties" },
+    /** One worker too. */
     scaling: { type: "boolean", default: false },
+    /** Empty the page cache before everything that is timed. */
+    cold: { type: "boolean", default: false },
     /** Keep the tables of this run apart, e.g. while trying something. */
     name: { type: "string", default: "" },
   },
@@ -33,9 +36,14 @@ interface Row {
   readonly method: string;
   readonly runtime: string;
   readonly workers: number;
+  /** Without hash and sync. */
+  readonly bare: boolean;
   readonly seconds: number;
   readonly all: readonly number[];
   readonly floor: number;
+  readonly durableFloor: number;
+  /** How many times as fast as with one worker; null where that was not measured. */
+  readonly speedup: number | null;
   readonly gigabytesPerSecond: number;
   readonly nanosecondsPerParameterAndCore: number;
   /** Of the last run: what a worker spends on a parameter, reading, computing and writing. */
@@ -45,38 +53,48 @@ interface Row {
 }
 
 const rows: Row[] = [];
-const floors = new Map<string, number[]>();
+const ready = (inputs: readonly string[]) => (options.cold ? chill() : warm(inputs));
 for (const method of options.methods.split(",")) {
   const { path, inputs } = benchRecipe(data, shape.name, folders, method);
-  await warm(inputs);
   const floor: number[] = [];
-  floors.set(method, floor);
+  const durableFloor: number[] = [];
   const jobs = runtimesOf(root, options.runtimes.split(",")).flatMap((runtime) =>
-    (options.scaling ? [1, 2] : [2]).map((workers) => ({
-      runtime,
-      workers,
-      seconds: [] as number[],
-      last: null as Awaited<ReturnType<typeof mergeOnce>> | null,
-    })),
+    (options.scaling ? [1, 2] : [2])
+      .flatMap((workers) => [false, true].map((bare) => ({ workers, bare })))
+      .map((how) => ({
+        runtime,
+        ...how,
+        seconds: [] as number[],
+        last: null as Awaited<ReturnType<typeof mergeOnce>> | null,
+      })),
   );
   // Round by round, so that a busy minute of the machine meets every column alike.
   for (let i = 0; i < runs; i++) {
+    await ready(inputs);
     floor.push(await copyFloor(inputs, data));
+    await ready(inputs);
+    durableFloor.push(await copyFloor(inputs, data, "durable"));
     for (const job of jobs) {
-      job.last = await mergeOnce(job.runtime, path, data, ["--workers", String(job.workers)]);
+      await ready(inputs);
+      const args = ["--workers", String(job.workers), ...(job.bare ? ["--no-checksum", "--no-sync"] : [])];
+      job.last = await mergeOnce(job.runtime, path, data, args);
       job.seconds.push(job.last.seconds);
     }
   }
-  for (const { runtime, workers, seconds, last } of jobs) {
+  for (const { runtime, workers, bare, seconds, last } of jobs) {
     const { summary } = last!;
     const wall = median(seconds);
+    const single = jobs.find((j) => j.runtime === runtime && j.bare === bare && j.workers === 1);
     const row: Row = {
       method,
       runtime: runtime.name,
       workers,
+      bare,
       seconds: wall,
       all: seconds,
       floor: median(floor),
+      durableFloor: median(durableFloor),
+      speedup: single ? median(single.seconds) / wall : null,
       gigabytesPerSecond: (inputs.length * summary.bytesWritten + summary.bytesWritten) / wall / 1e9,
       nanosecondsPerParameterAndCore: (wall * 1e9 * Math.min(workers, 2)) / summary.parameters,
       workerNanoseconds: {
@@ -89,22 +107,26 @@ for (const method of options.methods.split(",")) {
     };
     rows.push(row);
     console.error(
-      `${method} ${runtime.name} ×${workers}: ${wall.toFixed(2)} s, floor ${row.floor.toFixed(2)} s, ${row.peakMemoryMiB.toFixed(0)} MiB`,
+      `${method} ${runtime.name} ×${workers}${bare ? " bare" : ""}: ${wall.toFixed(2)} s, floors ${row.floor.toFixed(2)} and ${row.durableFloor.toFixed(2)} s, ${row.peakMemoryMiB.toFixed(0)} MiB`,
     );
   }
 }
 
 const date = new Date().toISOString().slice(0, 10);
+const ratio = (seconds: number, floor: number) => `${(seconds / floor).toFixed(2)} (${floor.toFixed(2)} s)`;
 const table = [
   `# ${shape.name}: ${date}`,
   "",
-  `${machine()}. Warm page cache, medians of ${runs}, whole processes; \`npm run bench -- --shape ${shape.name} --runs ${runs}${options.scaling ? " --scaling" : ""}\`.`,
+  `${machine()}. ${options.cold ? "Cold" : "Warm"} page cache, medians of ${runs}, whole processes; \`npm run bench -- --shape ${shape.name} --runs ${runs}${options.scaling ? " --scaling" : ""}${options.cold ? " --cold" : ""}\`.`,
   "",
-  "| method | runtime | workers | seconds | copy floor | × floor | GB/s | ns/parameter/core | of it read + compute + write | peak MiB |",
-  "|---|---|---|---|---|---|---|---|---|---|",
+  "The copy floor is `cat` of all inputs but one, and `cp` of that, side by side; the durable floor also hashes and syncs the copy.",
+  "Bare rows are merges with --no-checksum --no-sync.",
+  "",
+  "| method | runtime | workers | | seconds | × copy floor | × durable floor | × one worker | GB/s | ns/parameter/core | of it read + compute + write | peak MiB |",
+  "|---|---|---|---|---|---|---|---|---|---|---|---|",
   ...rows.map(
     (r) =>
-      `| ${r.method} | ${r.runtime} | ${r.workers} | ${r.seconds.toFixed(2)} | ${r.floor.toFixed(2)} | ${(r.seconds / r.floor).toFixed(2)} | ${r.gigabytesPerSecond.toFixed(2)} | ${r.nanosecondsPerParameterAndCore.toFixed(2)} | ${r.workerNanoseconds.read.toFixed(1)} + ${r.workerNanoseconds.compute.toFixed(1)} + ${r.workerNanoseconds.write.toFixed(1)} | ${r.peakMemoryMiB.toFixed(0)} |`,
+      `| ${r.method} | ${r.runtime} | ${r.workers} | ${r.bare ? "bare" : ""} | ${r.seconds.toFixed(2)} | ${ratio(r.seconds, r.floor)} | ${ratio(r.seconds, r.durableFloor)} | ${r.speedup?.toFixed(2) ?? ""} | ${r.gigabytesPerSecond.toFixed(2)} | ${r.nanosecondsPerParameterAndCore.toFixed(2)} | ${r.workerNanoseconds.read.toFixed(1)} + ${r.workerNanoseconds.compute.toFixed(1)} + ${r.workerNanoseconds.write.toFixed(1)} | ${r.peakMemoryMiB.toFixed(0)} |`,
   ),
   "",
 ].join("\n");
@@ -114,6 +136,6 @@ const base = join(root, "bench/results", `${date}-${shape.name}${options.name &&
 writeFileSync(`${base}.md`, table);
 writeFileSync(`${base}.json`, `${JSON.stringify({ date, machine: machine(), shape, runs, rows }, null, 1)}\n`);
 for (const method of new Set(rows.map((r) => r.method))) {
-  const hashes = new Set(rows.filter((r) => r.method === method).map((r) => r.sha256));
+  const hashes = new Set(rows.filter((r) => r.method === method && !r.bare).map((r) => r.sha256));
   if (hashes.size !== 1) throw new Error(`${method} has ${hashes.size} different outputs`);
 }

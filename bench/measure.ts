@@ -1,7 +1,7 @@
 // Runs whole processes and times them: the copy floor, and merges through the command line as a user starts them.
 
 import { spawn } from "node:child_process";
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { MergeSummary } from "../src/host.ts";
 
@@ -34,15 +34,23 @@ export function runCommand(command: string, args: readonly string[], cwd?: strin
 
 /**
  * What no merge can beat: every input is read once and one output is written once, by `cat` and `cp` in two processes. The
- * last input is the one that is copied.
+ * last input is the one that is copied. The durable floor also does with the copy what a merge does by default: OpenSSL
+ * hashes it (`sha256sum` may know no SHA instructions and take six times as long) while `sync` brings it to the disk.
  */
-export async function copyFloor(inputs: readonly string[], scratch: string): Promise<number> {
+export async function copyFloor(
+  inputs: readonly string[],
+  scratch: string,
+  kind: "copy" | "durable" = "copy",
+): Promise<number> {
   const out = join(scratch, "floor.safetensors");
   rmSync(out, { force: true });
   const started = performance.now();
   await Promise.all([
     runCommand("sh", ["-c", 'cat "$@" > /dev/null', "sh", ...inputs.slice(0, -1)]),
-    runCommand("cp", [inputs.at(-1)!, out]),
+    runCommand("cp", [inputs.at(-1)!, out]).then(async () => {
+      if (kind === "copy") return;
+      await Promise.all([runCommand("openssl", ["dgst", "-sha256", out]), runCommand("sync", [out])]);
+    }),
   ]);
   const seconds = (performance.now() - started) / 1000;
   rmSync(out, { force: true });
@@ -55,14 +63,18 @@ export interface Runtime {
   readonly args: readonly string[];
 }
 
-/** The command line under each runtime that `npm ci` brought. */
+/** The command line under each runtime that `npm ci` brought; `binary` is what `npm run compile` made. */
 export function runtimesOf(root: string, names: readonly string[]): Runtime[] {
   const main = join(root, "src/cli/main.ts");
-  return names.map((name) => ({
-    name,
-    command: join(root, "node_modules/.bin", name),
-    args: name === "deno" ? ["run", "-A", "--no-check", main] : [main],
-  }));
+  const binary = join(root, "dist/braid");
+  return names.map((name) => {
+    if (name !== "binary") {
+      const args = name === "deno" ? ["run", "-A", "--no-check", main] : [main];
+      return { name, command: join(root, "node_modules/.bin", name), args };
+    }
+    if (!existsSync(binary)) throw new Error(`Cannot find ${binary}: make it with npm run compile`);
+    return { name, command: binary, args: [] };
+  });
 }
 
 export interface MergeRun {
@@ -95,6 +107,16 @@ export async function mergeOnce(
 /** Fills the page cache with the inputs. */
 export async function warm(inputs: readonly string[]): Promise<void> {
   await runCommand("sh", ["-c", 'cat "$@" > /dev/null', "sh", ...inputs]);
+}
+
+/** Empties the page cache, for what a disk gives. Only root may, and only on Linux. */
+export async function chill(): Promise<void> {
+  await runCommand("sync", []);
+  try {
+    writeFileSync("/proc/sys/vm/drop_caches", "3");
+  } catch (cause) {
+    throw new Error("--cold must be run by root on Linux: it empties the page cache", { cause });
+  }
 }
 
 export function median(values: readonly number[]): number {
