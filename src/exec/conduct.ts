@@ -20,7 +20,7 @@ import type { TaskSource } from "./drive.ts";
 import { gather } from "./gather.ts";
 import { gatherModel, type ModelRound, type ModelThresholds } from "./model-survey.ts";
 import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
-import { cutLines, resolveKeep, resolveProgram } from "./scalars.ts";
+import { cutLines, resolveKeep, resolveProgram, resolveSelection } from "./scalars.ts";
 
 /** Tensors in work at the same time. A survey of one overlaps the slices of the others. */
 const openTensors = 8;
@@ -250,7 +250,8 @@ export class Conductor implements TaskSource {
   private resolveSurvey(survey: Survey, t: OpenTensor): Survey {
     const scalars = this.scalars(t);
     const operands = survey.operands.map((o) => ({ ...o, keep: resolveKeep(o.keep, scalars) }));
-    return { ...survey, operands } as Survey;
+    const resolved = { ...survey, operands } as Survey;
+    return resolved.op === "norms" ? resolveSelection(resolved, scalars) : resolved;
   }
 
   private queueRound(t: OpenTensor, request: RoundRequest): void {
@@ -331,7 +332,8 @@ function keptOf(t: OpenTensor): number[] {
     const result = t.results[s];
     if (survey.op !== "threshold" || result?.op !== "threshold") continue;
     survey.operands.forEach((o, i) => {
-      const term = program.terms.findIndex((x) => x.input === o.input);
+      // What is ranked by variance is counted where it is selected.
+      const term = o.variance ? -1 : program.terms.findIndex((x) => x.input === o.input);
       if (term >= 0) kept[term] = result.thresholds[i]!.kept ?? 0;
     });
   }

@@ -24,15 +24,25 @@ export function* gather(survey: Survey, count: number): Generator<RoundRequest, 
     return { op: "dots", dots: got.sums };
   }
   if (survey.op === "norms") {
-    const got = yield { round: { op: "norms", operands: survey.operands }, first: 0, count };
+    const { operands, select } = survey;
+    const got = yield { round: { op: "norms", operands, ...(select ? { select } : {}) }, first: 0, count };
     if (got.op !== "norms") throw new TypeError("expected norms");
-    const norms = survey.operands.map((_, i) => ({
+    const norms = operands.map((_, i) => ({
       l1: got.l1[i]!,
       l2: got.l2[i]!,
       max: got.max[i]!,
       nonzero: got.nonzero[i]!,
     }));
     return { op: "norms", norms };
+  }
+  if (survey.op === "contributors") {
+    const { operands, epsilon } = survey;
+    const got = yield { round: { op: "contributors", operands, epsilon }, first: 0, count };
+    if (got.op !== "contributors") throw new TypeError("expected contributors");
+    return {
+      op: "contributors",
+      contributors: operands.map((_, i) => ({ alone: got.alone[i]!, shared: got.shared[i]! })),
+    };
   }
   return { op: "threshold", thresholds: yield* thresholds(survey.operands, count) };
 }

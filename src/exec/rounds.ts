@@ -33,6 +33,7 @@ export type RoundOutcome =
       readonly max: readonly number[];
       readonly nonzero: readonly number[];
     }
+  | { readonly op: "contributors"; readonly alone: readonly number[]; readonly shared: readonly number[] }
   | { readonly op: "sample"; readonly keys: readonly Uint32Array[] }
   | {
       readonly op: "histogram";
@@ -95,6 +96,13 @@ export class RoundMerger {
         l2: chain(was?.l2, part.l2),
         max,
         nonzero: plus(was?.nonzero, part.nonzero),
+      };
+    } else if (part.op === "contributors") {
+      const was = now?.op === "contributors" ? now : undefined;
+      this.outcome = {
+        op: "contributors",
+        alone: plus(was?.alone, part.alone),
+        shared: plus(was?.shared, part.shared),
       };
     } else if (part.op === "histogram") {
       const { round } = this.request;

@@ -1,6 +1,6 @@
 // Puts the numbers that a method made of its surveys into the places that its program and later surveys name.
 
-import type { Keep, LineCoefficients, MergeProgram, Scalar } from "../kernel/program.ts";
+import type { Keep, LineCoefficients, MergeProgram, Scalar, Selection } from "../kernel/program.ts";
 
 type Scalars = Readonly<Record<string, number | Float32Array>>;
 
@@ -23,6 +23,12 @@ export function resolveKeep(keep: Keep, scalars: Scalars): Keep {
   return { ...keep, magnitude };
 }
 
+export function resolveSelection<T extends { readonly select?: Selection }>(rule: T, scalars: Scalars): T {
+  if (!rule.select) return rule;
+  const { above, equalBefore } = rule.select;
+  return { ...rule, select: { above: number(above, scalars), equalBefore: number(equalBefore, scalars) } };
+}
+
 /** The program with every scalar a number, ready for a worker. */
 export function resolveProgram(program: MergeProgram, scalars: Scalars): MergeProgram {
   const terms = program.terms.map((t) => ({
@@ -31,10 +37,12 @@ export function resolveProgram(program: MergeProgram, scalars: Scalars): MergePr
     scale: number(t.scale, scalars),
     keep: resolveKeep(t.keep, scalars),
   }));
+  const combine = program.combine.op === "erase" ? resolveSelection(program.combine, scalars) : program.combine;
   const { lambda, baseWeight, lines } = program;
   return {
     ...program,
     terms,
+    combine,
     lambda: number(lambda, scalars),
     ...(baseWeight === undefined ? {} : { baseWeight: number(baseWeight, scalars) }),
     ...(lines ? { lines: { ...lines, of: lines.of.map((c) => coefficients(c, scalars)) } } : {}),

@@ -36,9 +36,12 @@ export interface Rank {
 }
 
 /** An operand as a round takes it, without what only the search needs to know. */
-export function plain({ input, base, keep }: Operand): Operand {
-  return { input, base, keep };
+export function plain({ input, base, keep, variance }: Operand): Operand {
+  return { input, base, keep, ...(variance ? { variance } : {}) };
 }
+
+/** Above the key of every number. */
+export const noKeyStays = 0x7fffffff;
 
 export class Search {
   found: Found | null = null;
@@ -77,6 +80,10 @@ export class Search {
     if (low === 1) this.nonzero = above + inside;
     else if (this.needsNonzero()) this.nonzero = nonzero;
     const k = this.wanted();
+    if (k < 1) {
+      this.found = { key: noKeyStays, above: 0, equal: 0, k: 0 };
+      return;
+    }
     const reached = this.rank.end === "bottom" ? k : k - 1;
     if (this.nonzero !== null && reached >= this.nonzero) {
       this.found = { key: 0, above: this.nonzero, equal: this.count - this.nonzero, k };

@@ -3,13 +3,10 @@
 import type { ThresholdOperand } from "../kernel/program.ts";
 import type { Threshold } from "../methods/method.ts";
 import { aim, type Sample } from "./sample.ts";
-import { type Rank, Search } from "./search.ts";
+import { noKeyStays, type Rank, Search } from "./search.ts";
 
 /** An index that no element has: of equal keys, all lie before it. */
 export const everyEqual = Number.MAX_SAFE_INTEGER;
-/** Above the key of every number. */
-const noTop = 0x7fffffff;
-
 /** The equal key, counted from 0 in index order, at which what stays begins or ends. */
 export interface Cut {
   readonly end: "bottom" | "top";
@@ -19,6 +16,7 @@ export interface Cut {
 
 /** k, or K of a window, of `n` elements. */
 function keptOf({ density, rounding, gamma }: ThresholdOperand, n: number): number {
+  if (rounding === "truncate") return Math.floor(Math.fround(Math.fround(density) * Math.fround(n)));
   return Math.max(1, Math.floor(density * n + (rounding === "nearest" && gamma === undefined ? 0.5 : 0)));
 }
 
@@ -90,7 +88,7 @@ export class Selection {
   threshold(indexOf: (end: Cut["end"]) => number | undefined): Omit<Threshold, "kept"> {
     const { key } = this.bottom.found!;
     if (this.operand.gamma === undefined) return { key, equalBefore: indexOf("bottom") ?? everyEqual };
-    const top = this.top?.found?.key ?? noTop;
+    const top = this.top?.found?.key ?? noKeyStays;
     return {
       key,
       equalFrom: indexOf("bottom") ?? 0,

@@ -1,6 +1,7 @@
 // One tile of the rules that look at the deltas of all terms at an element (`Choice` in program.ts).
 
 import type { Kernel, Pointer } from "./kernel.ts";
+import { before } from "./operand.ts";
 import type { Choice } from "./program.ts";
 
 export interface ChoiceTiles {
@@ -15,12 +16,24 @@ export interface ChoiceTiles {
   readonly weights: Pointer;
   readonly ones: Pointer;
   readonly base: Pointer;
+  readonly spare: Pointer;
 }
 
-/** `refill` puts the deltas before `keep` in the place of those after it. */
-export function choose(kernel: Kernel, choice: Choice, tiles: ChoiceTiles, count: number, refill: () => void): void {
+/**
+ * `first` is the tile's first element in the tensor. `refill` puts the deltas before `keep` in the place of those after it. Returns
+ * how many elements the rule selects.
+ */
+export function choose(
+  kernel: Kernel,
+  choice: Choice,
+  tiles: ChoiceTiles,
+  first: number,
+  count: number,
+  refill: () => void,
+): number {
   const e = kernel.exports;
-  const { acc, deltas, terms, stride, weights, ones, base } = tiles;
+  const { acc, deltas, terms, stride, weights, ones, base, spare } = tiles;
+  let selected = count;
   switch (choice.op) {
     case "contribute":
       e.contribute(acc, deltas, weights, terms, stride, choice.epsilon, count);
@@ -39,12 +52,21 @@ export function choose(kernel: Kernel, choice: Choice, tiles: ChoiceTiles, count
       e.consent(acc, acc, deltas, weights, terms, stride, choice.least, count);
       break;
     case "erase":
+      if (choice.select) {
+        const { above, equalBefore } = choice.select;
+        e.variance(spare, deltas, terms, stride, count);
+        for (let i = 0; i < terms; i++) {
+          const at = deltas + i * stride * 4;
+          selected = e.trim_by(at, spare, above as number, before(equalBefore, first, count), count);
+        }
+      }
       e.erase(acc, deltas, weights, terms, stride, choice.floor, count);
       break;
     case "near":
       e.nearswap(acc, base, deltas, choice.t, count);
       break;
   }
+  return selected;
 }
 
 function sum(kernel: Kernel, { acc, deltas, terms, stride }: ChoiceTiles, count: number): void {

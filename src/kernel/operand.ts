@@ -24,6 +24,11 @@ export class Scratch {
   }
 }
 
+/** How many elements of the tile that starts at `first` lie before an index of the tensor: 0 to `count`. */
+export function before(index: Scalar, first: number, count: number): number {
+  return Math.max(0, Math.min(count, (index as number) - first));
+}
+
 /**
  * Applies a keep rule to a tile of f32 in place: what is dropped becomes +0 by selection, so a dropped NaN is gone. Returns
  * the number kept. `first` is the tile's first element in the tensor. Where `keep` works by rows, `rows` does that part.
@@ -51,7 +56,7 @@ export function applyKeep(
   }
   if (keep.magnitude) {
     const { above, equalBefore, equalFrom, top } = keep.magnitude;
-    const within = (index: Scalar) => Math.max(0, Math.min(count, (index as number) - first));
+    const within = (index: Scalar) => before(index, first, count);
     const from = equalFrom === undefined ? 0 : within(equalFrom);
     if (top) kept = e.window(tile, above as number, from, top.key as number, within(top.equalBefore), count);
     else kept = e.trim(tile, above as number, within(equalBefore), count);

@@ -107,7 +107,8 @@ export type Combine =
  * - `unify`: the largest |δ| of those that have the sign of Σδ (− where that is zero), with this sign.
  * - `consent`: the total where `least` terms have |δ| > w·|total − δ|. The total is the sum of what `keep` leaves, or, with `elect`,
  *   the sum of those of it that have the elected sign.
- * - `erase`: Σ w·δ / max(floor, Σ w) over the δ with the sign of Σδ (+ where that is zero).
+ * - `erase`: Σ w·δ / max(floor, Σ w) over the δ with the sign of Σδ (+ where that is zero); with `select`, only where the variance
+ *   of the δ over the terms is kept by it.
  * - `near`: of the only term, the value itself rather than its delta: w·x + (1 − w)·base with w = t / |x − base|, in [0, 1].
  */
 export type Choice =
@@ -115,7 +116,7 @@ export type Choice =
   | { readonly op: "largest" }
   | { readonly op: "unify" }
   | { readonly op: "consent"; readonly least: number; readonly elect: boolean }
-  | { readonly op: "erase"; readonly floor: number }
+  | { readonly op: "erase"; readonly floor: number; readonly select?: Selection }
   | { readonly op: "near"; readonly t: number };
 
 export interface MergeProgram {
@@ -155,6 +156,14 @@ export interface Operand {
   readonly input: number;
   readonly base: number | null;
   readonly keep: Keep;
+  /** Given: not the delta, but the population variance of the deltas of these inputs, which `input` is one of. `keep` sees it. */
+  readonly variance?: readonly number[];
+}
+
+/** A MagnitudeKeep without a window. */
+export interface Selection {
+  readonly above: Scalar;
+  readonly equalBefore: Scalar;
 }
 
 /**
@@ -165,6 +174,7 @@ export interface Operand {
  * - `dots`: for operands a ≤ b, Σ a·b in f64, the upper triangle row by row; with `lines`, of each line.
  * - `norms`: per operand Σ|x|, Σx² (f64), max|x| (f32) and the number of non-zero elements.
  * - `threshold`: per operand, the key of its k-th largest magnitude, or the keys at both ends of a window of ranks.
+ * - `contributors`: per operand, elements where it alone is above `epsilon` in magnitude, and where others are too.
  */
 export type Survey =
   | {
@@ -173,7 +183,19 @@ export type Survey =
       readonly operands: readonly Operand[];
       readonly lines?: Lines;
     }
-  | { readonly op: "norms"; readonly inputs: readonly FloatDtype[]; readonly operands: readonly Operand[] }
+  | {
+      readonly op: "norms";
+      readonly inputs: readonly FloatDtype[];
+      readonly operands: readonly Operand[];
+      /** Only elements whose variance over the operands this keeps. */
+      readonly select?: Selection;
+    }
+  | {
+      readonly op: "contributors";
+      readonly inputs: readonly FloatDtype[];
+      readonly operands: readonly Operand[];
+      readonly epsilon: number;
+    }
   | {
       readonly op: "threshold";
       readonly inputs: readonly FloatDtype[];
@@ -187,8 +209,8 @@ export interface ThresholdOperand extends Operand {
   readonly density: number;
   /** k counts all elements, or those that are not zero after `keep`. */
   readonly of: "elements" | "nonzero";
-  /** k = max(1, round half up(d·n)), or max(1, ⌊d·n⌋) as mergekit. */
-  readonly rounding: "nearest" | "floor";
+  /** k = max(1, round half up(d·n)), max(1, ⌊d·n⌋) as mergekit, or ⌊d·n⌋ in f32, which may be 0, as its SCE. */
+  readonly rounding: "nearest" | "floor" | "truncate";
   /** Equal magnitudes at the threshold: keep all, or fill up to k with the lowest indices. */
   readonly ties: "include" | "exact";
   /**
@@ -236,7 +258,8 @@ export interface MergeTask {
  */
 export type SurveyRound =
   | { readonly op: "dots"; readonly operands: readonly Operand[]; readonly lines?: Lines }
-  | { readonly op: "norms"; readonly operands: readonly Operand[] }
+  | { readonly op: "norms"; readonly operands: readonly Operand[]; readonly select?: Selection }
+  | { readonly op: "contributors"; readonly operands: readonly Operand[]; readonly epsilon: number }
   | { readonly op: "sample"; readonly operands: readonly Operand[] }
   | { readonly op: "histogram"; readonly operands: readonly HistogramOperand[] }
   | { readonly op: "equals"; readonly operands: readonly (Operand & { key: number })[] }
@@ -366,6 +389,7 @@ export type SurveyPart =
       readonly max: readonly number[];
       readonly nonzero: readonly number[];
     }
+  | { readonly op: "contributors"; readonly alone: readonly number[]; readonly shared: readonly number[] }
   | { readonly op: "sample" /** In the order of the pieces. */; readonly keys: readonly Uint32Array[] }
   | {
       readonly op: "histogram";

@@ -28,7 +28,7 @@ export class Stopwatch {
 /** Every so many tiles the fused kernel's work is done by the separate steps too, to learn how its time divides. */
 export const probeEvery = 64;
 
-const statistics = /^(dot|l1|max_abs|nonzero|bracket|equals|nth_equal)/;
+const statistics = /^(dot|l1|max_abs|nonzero|bracket|equals|nth_equal|contributors$)/;
 
 /** Which phase a call of a kernel counts as; `rest` is for arithmetic, which a merge combines and a survey prepares with. */
 function phaseOf(name: string, rest: Phase): Phase {

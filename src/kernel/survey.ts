@@ -5,7 +5,7 @@ import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { type Lines, rowPartCount, rowParts } from "./lines.ts";
 import { maskBlockElements } from "./mask.ts";
-import { applyKeep, Scratch } from "./operand.ts";
+import { applyKeep, before, Scratch } from "./operand.ts";
 import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
 import { maxSlots, rowColumns, severalKeys, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
@@ -23,6 +23,9 @@ export class SurveyRun {
   /** Per operand of a histogram: its keys can be taken from bf16 without a tile of f32 between. */
   private readonly direct: readonly boolean[];
   private readonly zeros: number;
+  /** Deltas of a variance and, of norms, the variance. */
+  private readonly spread: number;
+  private readonly counts: number;
   private readonly part: SurveyPart;
   /** Elements of a whole tile. */
   private readonly size: number;
@@ -44,6 +47,10 @@ export class SurveyRun {
     this.mask = scratch.take(this.size + maskBlockElements);
     this.zeros = scratch.take(tileBytes);
     kernel.u8(this.zeros, tileBytes).fill(0);
+    const widest = Math.max(1, ...task.round.operands.map((o) => o.variance?.length ?? 0));
+    this.spread = scratch.take(widest * tileBytes);
+    this.counts = scratch.take(8 * n);
+    kernel.u8(this.counts, 8 * n).fill(0);
     this.slots = task.round.op === "histogram" ? scratch.take(n * slotBytes) : 0;
     const columns = rowColumns(task.round.operands);
     this.rows = columns > 0 ? new RowKeeper(kernel, columns, scratch) : null;
@@ -51,7 +58,8 @@ export class SurveyRun {
     this.part = this.empty();
   }
 
-  private isDirect({ input, base, keep, nonzero }: HistogramOperand): boolean {
+  private isDirect({ input, base, keep, nonzero, variance }: HistogramOperand): boolean {
+    if (variance) return false;
     const { dtypes } = this.task;
     const bf16 = base !== null && dtypes[input] === "BF16" && dtypes[base] === "BF16";
     return bf16 && !nonzero && !keep.random && !keep.magnitude;
@@ -73,6 +81,8 @@ export class SurveyRun {
       }
       case "norms":
         return { op: "norms", l1: sums(n), l2: sums(n), max: zeros(), nonzero: zeros() };
+      case "contributors":
+        return { op: "contributors", alone: zeros(), shared: zeros() };
       case "histogram":
         round.operands.forEach((o, i) => {
           this.slotsOf(o, i).fill(0);
@@ -97,13 +107,19 @@ export class SurveyRun {
   ): number {
     const e = this.kernel.exports;
     const x = this.tiles + slot * this.size * 4;
-    this.lanes[operand.input]!.decode(x, inputs[operand.input]!, count);
-    if (operand.base !== null) {
-      this.lanes[operand.base]!.decode(this.base, inputs[operand.base]!, count);
-      e.delta(x, x, this.base, count);
-    }
-    // One bad element must spoil one element of the result, not a norm and through it the whole tensor.
-    if (flagged) e.replace_nonfinite(x, this.zeros, count);
+    if (operand.base !== null) this.lanes[operand.base]!.decode(this.base, inputs[operand.base]!, count);
+    const take = (to: number, input: number) => {
+      this.lanes[input]!.decode(to, inputs[input]!, count);
+      if (operand.base !== null) e.delta(to, to, this.base, count);
+      // One bad element must spoil one element of the result, not a norm and through it the whole tensor.
+      if (flagged) e.replace_nonfinite(to, this.zeros, count);
+    };
+    if (operand.variance) {
+      operand.variance.forEach((input, m) => {
+        take(this.spread + m * this.size * 4, input);
+      });
+      e.variance(x, this.spread, operand.variance.length, this.size, count);
+    } else take(x, operand.input);
     applyKeep(this.kernel, operand.keep, x, this.mask, first, count, this.rows);
     return x;
   }
@@ -129,6 +145,16 @@ export class SurveyRun {
       if (round.op === "dots" && round.lines?.by === "row")
         this.parts += rowPartCount(first, count, round.lines.length);
       return;
+    }
+    // The tiles of all operands lie one after the other.
+    if (round.op === "contributors") {
+      e.contributors(this.counts, this.tiles, x.length, this.size, round.epsilon, count);
+      return;
+    }
+    if (round.op === "norms" && round.select) {
+      const { above, equalBefore } = round.select;
+      e.variance(this.spread, this.tiles, x.length, this.size, count);
+      for (const at of x) e.trim_by(at, this.spread, above as number, before(equalBefore, first, count), count);
     }
     for (let i = 0; i < x.length; i++) {
       const at = x[i]!;
@@ -181,6 +207,11 @@ export class SurveyRun {
   /** The slice's part; typed arrays in it are copies that may be transferred. */
   result(): SurveyPart {
     const { round } = this.task;
+    if (this.part.op === "contributors") {
+      const counts = [...new Uint32Array(this.kernel.memory.buffer, this.counts, 2 * round.operands.length)];
+      const every = (from: number) => counts.filter((_, i) => i % 2 === from);
+      return { op: "contributors", alone: every(0), shared: every(1) };
+    }
     if (this.part.op !== "histogram" || round.op !== "histogram") return this.part;
     return { ...this.part, bins: round.operands.map((o, i) => pairs(this.slotsOf(o, i), o)) };
   }

@@ -109,7 +109,7 @@ export class TileMerger {
       );
     }
     if (choice && program.terms.length > 0) {
-      const { acc, votes, weights, factors, base } = this;
+      const { acc, votes, weights, factors, base, spare } = this;
       const tiles = {
         acc,
         deltas: votes,
@@ -118,12 +118,17 @@ export class TileMerger {
         weights,
         ones: factors,
         base,
+        spare,
       };
-      choose(this.kernel, choice, tiles, count, () => {
+      const selected = choose(this.kernel, choice, tiles, first, count, () => {
         program.terms.forEach((term, i) => {
           this.decode(votes + i * this.size * 4, term, inputs, count, replace);
         });
       });
+      if (tally && selected < count)
+        program.terms.forEach((_, i) => {
+          this.kept[i]! += selected - count;
+        });
     }
     const lambda = program.lambda as number;
     const isValue = program.base === null || (choice?.op === "near" && program.terms.length > 0);

@@ -21,6 +21,8 @@ import { nuslerp } from "./nuslerp.ts";
 import { passthrough } from "./passthrough.ts";
 import { planned } from "./planned.ts";
 import { ram } from "./ram.ts";
+import { ramPlus } from "./ramplus-tl.ts";
+import { sce } from "./sce.ts";
 import { slerp } from "./slerp.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
 import { ties } from "./ties.ts";
@@ -45,6 +47,8 @@ const table: readonly Method[] = [
   passthrough,
   magmax,
   ram,
+  ramPlus,
+  sce,
   consensusTa,
   consensusTies,
   emr,
@@ -67,8 +71,8 @@ function asMergekit(method: MethodSpec): MethodSpec {
       const { min: _min, max: _max, exclusiveMin: _exclusive, ...rest } = p;
       return { ...rest, default: 1 };
     }
-    if (p.name === "t") {
-      const { min: _min, max: _max, ...rest } = p;
+    if (p.name === "t" || p.name === "select_topk") {
+      const { min: _min, max: _max, exclusiveMin: _exclusive, ...rest } = p;
       return rest;
     }
     return p;

@@ -71,6 +71,11 @@ export type SurveyResult =
         readonly nonzero: number;
       }[];
     }
+  | {
+      readonly op: "contributors";
+      /** Per operand: elements that it alone has changed, and those that others have changed too. */
+      readonly contributors: readonly { readonly alone: number; readonly shared: number }[];
+    }
   | { readonly op: "threshold"; readonly thresholds: readonly Threshold[] };
 
 /** What of an operand stays: the numbers of a MagnitudeKeep. */

@@ -27,13 +27,4 @@ function spec(
 
 export const planned: readonly MethodSpec[] = [
   spec("arcee_fusion", "Arcee Fusion", "required", true, 2, 2, []),
-  spec("sce", "SCE", "required", false, 1, many, [
-    flag("int8_mask", false, "Accepted for mergekit's sake."),
-    number("select_topk", "tensor", 1, "Fraction of the positions with the largest variance."),
-  ]),
-  spec("ramplus_tl", "RAM+", "required", false, 1, many, [
-    number("r", "tensor", 0.1, "Boost of what one model alone changed."),
-    number("alpha", "tensor", 0.2, "Cap of the boost."),
-    number("epsilon", "tensor", 1e-5, "What counts as changed."),
-  ]),
 ];

@@ -54,6 +54,121 @@ describe("RAM", () => {
   });
 });
 
+describe("RAM+", () => {
+  test("boosts what one model alone changed by its ratio of shared to unique changes, capped", async () => {
+    // |δ| > 0.3: A 0 4 6, B 1 2 4 6 7, C 4 6. A: 1 alone, 2 shared; B: 3 alone, 2 shared; C: 0 alone.
+    const [ofA, ofB] = [1 + 0.3 * 0.5, 1 + 0.3 * 0.5];
+    expectNear(await deltaOf("ramplus_tl", { epsilon: 0.3, r: 0.3, alpha: 0.5 }), [
+      0.5 * ofA,
+      -0.5 * ofB,
+      0.375 * ofB,
+      0,
+      0.5 / 3,
+      0,
+      0.5 / 3,
+      0.5 * ofB,
+    ]);
+    // Below the cap: 2 shared of 3 alone.
+    const got = await deltaOf("ramplus_tl", { epsilon: 0.3, r: 0.3, alpha: 1 });
+    expectNear([got[0]!, got[1]!], [0.5 * 1.3, -0.5 * (1 + (0.3 * 2) / 3)]);
+  });
+  test("counts whole tensors, whatever the slices", async () => {
+    const count = 3 * 4096 + 77;
+    const change = (every: number) => Array.from({ length: count }, (_, i) => (i % every === 0 ? 0.5 : 0));
+    // Alone at multiples of 2 that are not multiples of 3, and the other way round.
+    const shared = Math.ceil(count / 6);
+    const alone = [Math.ceil(count / 2) - shared, Math.ceil(count / 3) - shared];
+    const c = { method: "ramplus_tl", base: change(count + 1).map(() => 0), models: [change(2), change(3)] };
+    for (const sliceElements of [4096, 8192, null]) {
+      const parameters = { r: 1, alpha: 10 };
+      const { values } = await mergeOne({ ...c, parameters, request: { sliceElements } });
+      expectNear(
+        [values[2]!, values[3]!, values[6]!, values[1]!],
+        [0.5 * (1 + shared / alone[0]!), 0.5 * (1 + shared / alone[1]!), 0.5, 0],
+      );
+    }
+  });
+});
+
+describe("SCE", () => {
+  for (const c of of("sce_delta")) {
+    test(title(c), async () => {
+      expectNear(await deltaOf("sce", { select_topk: c.params.tau }), c.expected);
+    });
+  }
+  test("small deltas weigh as large ones do; mergekit takes them for equal", async () => {
+    const small = [dA, dB, dC].map((d) => d.map((x) => x / 4096));
+    const want = of("sce_delta").find((c) => c.params.tau === 1)!.expected;
+    expectNear(
+      (await deltaOf("sce", {}, small)).map((x) => x * 4096),
+      want,
+    );
+    const request = { compat: "mergekit" } as const;
+    const { values } = await mergeOne({ method: "sce", base: zeros, models: small, request });
+    // Index 2: A 0.125 and B 0.375 agree.
+    expectNear([values[2]! * 4096], [0.25]);
+  });
+  test("the elements that vary most, of more than a sample, by a plain sort", async () => {
+    const count = 2 ** 18 + 5000;
+    let state = 7;
+    const draw = () => {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0;
+      return (state >>> 16) / 65536;
+    };
+    // Steps of 2⁻¹⁰: many variances are equal, and a fifth of the elements do not vary.
+    const models = [0, 1, 2].map((m) =>
+      Array.from({ length: count }, (_, i) => (i % 5 === 0 ? 0.25 : Math.round((draw() - 0.5) * (16 << m)) / 1024)),
+    );
+    const at = (i: number) => models.map((m) => m[i]!);
+    const varianceAt = (i: number) => {
+      const mean = at(i).reduce((s, x) => s + x, 0) / 3;
+      return Math.fround(at(i).reduce((s, x) => s + (x - mean) ** 2, 0) / 3);
+    };
+    const variances = Array.from({ length: count }, (_, i) => varianceAt(i));
+    const ranked = variances.filter((v) => v > 0).sort((a, b) => b - a);
+    const parameters = { select_topk: 0.3 };
+    for (const ties of ["include", "exact"]) {
+      const k = Math.floor(ranked.length * 0.3);
+      const limit = ranked[k - 1]!;
+      let left = k - ranked.filter((v) => v > limit).length;
+      const selected = variances.map((v) => v > limit || (v === limit && (ties === "include" || left-- > 0)));
+      const weights = models.map((m) => m.reduce((s, x, i) => s + (selected[i] ? x * x : 0), 0));
+      const want = selected.map((keep, i) => {
+        if (!keep) return 0;
+        const sign = at(i).reduce((s, x) => s + x, 0) >= 0 ? 1 : -1;
+        const agree = [0, 1, 2].filter((m) => at(i)[m]! * sign > 0);
+        const divisor = agree.reduce((s, m) => s + weights[m]!, 0);
+        return divisor > 0 ? agree.reduce((s, m) => s + weights[m]! * at(i)[m]!, 0) / divisor : 0;
+      });
+      const base = want.map(() => 0);
+      for (const sliceElements of [65_536, null]) {
+        const c = { method: "sce", base, models, parameters: { ...parameters, ties } };
+        const { values } = await mergeOne({ ...c, request: { sliceElements } });
+        const wrong = values.findIndex((x, i) => Math.abs(x - want[i]!) > 1e-7);
+        expect({ ties, sliceElements, wrong, is: values[wrong], not: want[wrong] }).toEqual({
+          ties,
+          sliceElements,
+          wrong: -1,
+        } as never);
+      }
+    }
+  }, 60_000);
+  test("one model and a selection leave the base, and say so", async () => {
+    const { values, warnings } = await mergeOne({
+      method: "sce",
+      base,
+      models: [plus(base, dA)],
+      parameters: { select_topk: 0.5 },
+    });
+    expectNear(values, base);
+    expect(warnings).toEqual(["sce: with one model nothing varies, so select_topk below 1 leaves the base as it is"]);
+  });
+  test("a fraction outside of (0, 1] is refused", async () => {
+    for (const select_topk of [0, -1, 1.5])
+      await expect(deltaOf("sce", { select_topk })).rejects.toThrow("select_topk");
+  });
+});
+
 describe("MagMax", () => {
   for (const c of of("magmax_delta")) {
     test(title(c), async () => {
@@ -126,6 +241,9 @@ describe("non-finite elements", () => {
   const recipes: [string, Record<string, unknown>, number][] = [
     ["nearswap", { t: 0.25 }, 1],
     ["ram", {}, 2],
+    ["ramplus_tl", {}, 2],
+    ["sce", {}, 2],
+    ["sce", { select_topk: 0.5 }, 2],
     ["magmax", {}, 2],
     ["consensus_ta", { k: 1 }, 2],
     ["consensus_ties", { k: 1, density: 0.5 }, 2],
@@ -141,7 +259,8 @@ describe("non-finite elements", () => {
       });
       test(`${method}: kept, ${bad} spoils its own element alone`, async () => {
         const shared = { method, base: flat(1), parameters, request: { nonFinite: "keep" } } as const;
-        const good = (await mergeOne({ ...shared, models: inputs({}) })).values;
+        // Surveys see no change there.
+        const good = (await mergeOne({ ...shared, models: inputs({ 4500: flat(1)[4500]! }) })).values;
         const { values } = await mergeOne({ ...shared, models: inputs({ 4500: bad }) });
         const differ = values.flatMap((x, i) => (x === good[i] ? [] : [i]));
         expect(differ).toEqual([4500]);
