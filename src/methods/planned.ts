@@ -5,10 +5,6 @@ import type { MethodSpec, ParameterSpec } from "../recipe/catalogue.ts";
 
 const many = Number.POSITIVE_INFINITY;
 
-function number(name: string, per: "model" | "tensor", fallback: number | null, describe: string): ParameterSpec {
-  return { name, kind: "number", per, default: fallback, describe };
-}
-
 function flag(name: string, fallback: boolean, describe: string): ParameterSpec {
   return { name, kind: "boolean", per: "tensor", default: fallback, describe };
 }
