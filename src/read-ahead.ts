@@ -11,12 +11,13 @@ import { byteWidth } from "./tensor/dtype.ts";
 export const windowBytes = 384 * 1024 * 1024;
 /** The longest range that one lane reads. */
 export const rangeBytes = 8 * 1024 * 1024;
-/** What a worker reads more slowly comes from a disk: out of memory it takes 0.2 to 0.4 ns a byte. */
-const slowWorker = 0.8;
+/** What a worker reads more slowly comes from a disk: out of memory it takes 0.2 to 0.4 ns a byte, 0.6 on busy cores. */
+const slowWorker = 1;
 /** What a lane reads faster was in memory already. */
 const fastLane = 0.4;
-/** Weight of the newest figure in a running mean. */
-const newest = 0.25;
+/** Weights of the newest figure in a running mean. One slice that was held up must not look like a disk. */
+const newestOfWorkers = 0.15;
+const newestOfLanes = 0.25;
 
 interface Range {
   readonly file: number;
@@ -66,7 +67,7 @@ export class ReadAhead {
     if (bytes === 0 || tensor.inputs.some((i) => i.view) || this.stop.signal.aborted) return;
     this.at = Math.max(this.at, this.before.get(tensor)! + (task.first + task.count) * width);
     if (!this.active) {
-      this.mean += newest * (receipt.nanoseconds.read / bytes - this.mean);
+      this.mean += newestOfWorkers * (receipt.nanoseconds.read / bytes - this.mean);
       if (this.mean <= slowWorker) return;
       this.active = true;
       this.mean = 2 * fastLane;
@@ -100,7 +101,7 @@ export class ReadAhead {
   }
 
   private judge(nanosecondsPerByte: number): void {
-    this.mean += newest * (nanosecondsPerByte - this.mean);
+    this.mean += newestOfLanes * (nanosecondsPerByte - this.mean);
     if (this.mean >= fastLane) return;
     this.active = false;
     this.mean = 0;

@@ -89,13 +89,24 @@ function workersOf(plan: Plan, ahead: ReadAhead) {
 }
 
 const warm = 0.3;
-const cold = 2;
+const cold = 4;
 
 describe("reading ahead", () => {
   test("does not begin while the workers find their bytes in memory", () => {
     const plan = planOf();
     const { calls, host } = diskOf();
     workersOf(plan, new ReadAhead(plan, host))(100, warm);
+    expect(calls).toEqual([]);
+  });
+
+  test("does not begin for one slice that was held up", () => {
+    const plan = planOf();
+    const { calls, host } = diskOf();
+    const work = workersOf(plan, new ReadAhead(plan, host));
+    for (let i = 0; i < 10; i++) {
+      work(9, warm);
+      work(1, cold);
+    }
     expect(calls).toEqual([]);
   });
 
