@@ -20,6 +20,9 @@ const parameters: Readonly<Record<string, object>> = {
   della_linear: { density: 0.5, epsilon: 0.1 },
 };
 
+/** Methods that find their own weights, or take none. */
+const unweighted = ["slerp", "model_stock"];
+
 /** Writes the recipe of a method into `data`. `folders`: the base, then three fine-tunes; slerp takes two models. */
 export function benchRecipe(data: string, shape: string, folders: readonly string[], method: string): BenchRecipe {
   const [base, ...models] = folders as [string, ...string[]];
@@ -28,7 +31,10 @@ export function benchRecipe(data: string, shape: string, folders: readonly strin
   const recipe = {
     merge_method: method,
     ...(method === "linear" ? {} : { base_model: base }),
-    models: listed.map((model) => ({ model, ...(method === "slerp" ? {} : { parameters: { weight: 1 / 3 } }) })),
+    models: listed.map((model) => ({
+      model,
+      ...(unweighted.includes(method) ? {} : { parameters: { weight: 1 / 3 } }),
+    })),
     parameters: parameters[method] ?? {},
     dtype: "bfloat16",
   };

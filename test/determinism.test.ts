@@ -171,6 +171,7 @@ describe("one SHA-256 under every runtime, worker count and slice size", () => {
     ["nuslerp", 2, { nuslerp_flatten: false, dare: 0.2 }],
     ["nuslerp", 2, { nuslerp_flatten: false, nuslerp_row_wise: true }],
     ["dare_slerp", 2, { drop_rate: 0.5, t: 0.3 }],
+    ["metagpt", 3, { dare: 0.2 }],
   ] as const) {
     test(`${method} ${JSON.stringify(parameters)}, in few runs`, async () => {
       await withTempFolder(async (temp) => {

@@ -18,7 +18,13 @@ import type { Plan, PlanTensor } from "../plan/plan.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 import type { TaskSource } from "./drive.ts";
 import { gather } from "./gather.ts";
-import { gatherModel, type ModelRound, type ModelThresholds } from "./model-survey.ts";
+import {
+  gatherModel,
+  gatherModelNorms,
+  type ModelNorms,
+  type ModelRound,
+  type ModelThresholds,
+} from "./model-survey.ts";
 import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { cutLines, resolveKeep, resolveProgram, resolveSelection } from "./scalars.ts";
 
@@ -50,7 +56,7 @@ export interface ConductorHooks {
 /** A survey of all tensors under way. */
 interface ModelSurvey {
   readonly members: readonly PlanTensor[];
-  readonly rounds: Generator<ModelRound, ModelThresholds, void>;
+  readonly rounds: Generator<ModelRound, ModelThresholds | ModelNorms, void>;
   round: ModelRound;
 }
 
@@ -143,21 +149,29 @@ export class Conductor implements TaskSource {
     const members = this.plan.tensors
       .filter((t) => modelSurveyOf(t))
       .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    const rounds = gatherModel(
-      members.map((t) => {
-        const { operands } = modelSurveyOf(t)!;
-        return { count: t.count, operands, models: operands.map((o) => t.inputs[o.input]!.model) };
-      }),
+    const parts = members.map((t) => {
+      const survey = modelSurveyOf(t)!;
+      return { survey, count: t.count, models: survey.operands.map((o) => t.inputs[o.input]!.model) };
+    });
+    // A method asks for one kind of survey only.
+    const ranks = parts.flatMap(({ survey, ...part }) =>
+      survey.op === "threshold" ? [{ ...part, operands: survey.operands }] : [],
     );
+    const sums = parts.map(({ survey, ...part }) => ({ ...part, operands: survey.operands }));
+    const rounds = ranks.length > 0 ? gatherModel(ranks) : gatherModelNorms(sums);
     const step = members.length > 0 ? rounds.next() : null;
     return !step || step.done ? null : { members, rounds, round: step.value };
   }
 
-  private closeModelSurvey(survey: ModelSurvey, { thresholds, kept }: ModelThresholds): void {
+  private closeModelSurvey(survey: ModelSurvey, outcome: ModelThresholds | ModelNorms): void {
     survey.members.forEach((tensor, i) => {
-      this.surveyed.set(tensor, [{ op: "threshold", thresholds: thresholds[i]! }]);
+      const result: SurveyResult =
+        "norms" in outcome
+          ? { op: "norms", norms: outcome.norms[i]!, squares: outcome.squares }
+          : { op: "threshold", thresholds: outcome.thresholds[i]! };
+      this.surveyed.set(tensor, [result]);
     });
-    for (const [model, n] of kept) this.hooks.kept(model, n);
+    if ("kept" in outcome) for (const [model, n] of outcome.kept) this.hooks.kept(model, n);
     this.modelSurvey = null;
   }
 
@@ -320,7 +334,7 @@ export class Conductor implements TaskSource {
 /** A tensor's part in the survey of all tensors; it comes before its other surveys. */
 function modelSurveyOf({ surveys }: PlanTensor) {
   const [first] = surveys;
-  return first?.op === "threshold" && first.scope === "model" ? first : null;
+  return first && "scope" in first && first.scope === "model" ? first : null;
 }
 
 /** Elements kept per term. A threshold survey has counted exactly what its rule keeps, so workers need not. */

@@ -3,11 +3,17 @@
 import { columnTaskElements } from "../kernel/lines.ts";
 import type { Operand, Survey, ThresholdOperand } from "../kernel/program.ts";
 import { pieceElements, tileElements } from "../kernel/program.ts";
-import type { SurveyResult, Threshold } from "../methods/method.ts";
+import type { Norms, SurveyResult, Threshold } from "../methods/method.ts";
 import type { RoundOutcome, RoundRequest } from "./rounds.ts";
 import { Sample, samplePieces } from "./sample.ts";
 import { plain } from "./search.ts";
 import { type Cut, everyEqual, Selection } from "./selection.ts";
+
+/** Norms of a round, operand by operand. */
+export function normsOf(got: RoundOutcome): Norms {
+  if (got.op !== "norms") throw new TypeError("expected norms");
+  return got.l1.map((l1, i) => ({ l1, l2: got.l2[i]!, max: got.max[i]!, nonzero: got.nonzero[i]! }));
+}
 
 /** Yields the rounds that a survey of a tensor of `count` elements needs; is sent each one's outcome; returns the result. */
 export function* gather(survey: Survey, count: number): Generator<RoundRequest, SurveyResult, RoundOutcome> {
@@ -26,14 +32,7 @@ export function* gather(survey: Survey, count: number): Generator<RoundRequest, 
   if (survey.op === "norms") {
     const { operands, select } = survey;
     const got = yield { round: { op: "norms", operands, ...(select ? { select } : {}) }, first: 0, count };
-    if (got.op !== "norms") throw new TypeError("expected norms");
-    const norms = operands.map((_, i) => ({
-      l1: got.l1[i]!,
-      l2: got.l2[i]!,
-      max: got.max[i]!,
-      nonzero: got.nonzero[i]!,
-    }));
-    return { op: "norms", norms };
+    return { op: "norms", norms: normsOf(got) };
   }
   if (survey.op === "contributors") {
     const { operands, epsilon } = survey;

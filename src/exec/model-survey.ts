@@ -1,10 +1,10 @@
-// A threshold survey over all tensors of a model together: the searches are those of one tensor, and their rounds go over every
+// Surveys over all tensors of a model together. Of thresholds the searches are those of one tensor, and their rounds go over every
 // tensor before the next begins. All that is merged are counts, so the order in which tensors answer does not matter.
 
-import type { SurveyPart, ThresholdOperand } from "../kernel/program.ts";
+import type { Operand, SurveyPart, ThresholdOperand } from "../kernel/program.ts";
 import { pieceElements } from "../kernel/program.ts";
-import type { Threshold } from "../methods/method.ts";
-import { located } from "./gather.ts";
+import type { Norms, Threshold } from "../methods/method.ts";
+import { located, normsOf } from "./gather.ts";
 import { addPairs, emptySlots, RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { Sample, spreadPieces } from "./sample.ts";
 import { plain } from "./search.ts";
@@ -59,6 +59,46 @@ export function* gatherModel(members: readonly Member[]): Generator<ModelRound, 
     }),
   );
   return { thresholds, kept: new Map([...selections].map(([model, s]) => [model, s.kept])) };
+}
+
+export interface ModelNorms {
+  /** Member by member, operand by operand: what the whole model of the operand has. */
+  readonly norms: readonly Norms[];
+  /** Σx² of every model, by its index. */
+  readonly squares: readonly number[];
+}
+
+/** Norms of whole models: those of the tensors, added in the order of `members`. */
+export function* gatherModelNorms(
+  members: readonly { count: number; operands: readonly Operand[]; models: readonly number[] }[],
+): Generator<ModelRound, ModelNorms, void> {
+  const requests = members.map(
+    ({ operands, count }): RoundRequest => ({ round: { op: "norms", operands: operands.map(plain) }, first: 0, count }),
+  );
+  const mergers = requests.map((r) => new RoundMerger(r));
+  const found: (RoundOutcome | null)[] = members.map(() => null);
+  const asked = members.flatMap(({ count }, i) => (count > 0 ? [i] : []));
+  if (asked.length > 0) {
+    yield {
+      asked,
+      request: (i) => requests[i]!,
+      add: (i, part, first, count) => {
+        found[i] = mergers[i]!.add(part, first, count);
+      },
+    };
+  }
+  const totals = new Map<number, Norms[number]>();
+  const nothing = { l1: 0, l2: 0, max: 0, nonzero: 0 };
+  for (const i of asked) {
+    for (const [k, n] of normsOf(found[i]!).entries()) {
+      const model = members[i]!.models[k]!;
+      const was = totals.get(model) ?? nothing;
+      const max = Math.max(was.max, n.max);
+      totals.set(model, { l1: was.l1 + n.l1, l2: was.l2 + n.l2, max, nonzero: was.nonzero + n.nonzero });
+    }
+  }
+  const squares = Array.from({ length: Math.max(-1, ...totals.keys()) + 1 }, (_, m) => totals.get(m)?.l2 ?? 0);
+  return { norms: members.map(({ models }) => models.map((m) => totals.get(m) ?? nothing)), squares };
 }
 
 /** Where in a member the operand of a model is, or −1. */

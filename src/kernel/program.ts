@@ -189,6 +189,8 @@ export type Survey =
       readonly operands: readonly Operand[];
       /** Only elements whose variance over the operands this keeps. */
       readonly select?: Selection;
+      /** Of all tensors of a model together. Then the survey is a tensor's first. */
+      readonly scope?: "model";
     }
   | {
       readonly op: "contributors";

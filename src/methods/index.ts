@@ -13,6 +13,7 @@ import { emr } from "./emr.ts";
 import { karcher } from "./karcher.ts";
 import { linear } from "./linear.ts";
 import { magmax } from "./magmax.ts";
+import { metagpt } from "./metagpt.ts";
 import type { Method } from "./method.ts";
 import { modelStock } from "./model-stock.ts";
 import { multislerp } from "./multislerp.ts";
@@ -42,6 +43,7 @@ const table: readonly Method[] = [
   breadcrumbsTies,
   multislerp,
   karcher,
+  metagpt,
   modelStock,
   nuslerp,
   passthrough,

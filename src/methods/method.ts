@@ -64,12 +64,9 @@ export type SurveyResult =
     }
   | {
       readonly op: "norms";
-      readonly norms: readonly {
-        readonly l1: number;
-        readonly l2: number;
-        readonly max: number;
-        readonly nonzero: number;
-      }[];
+      readonly norms: Norms;
+      /** Of a survey of all tensors: Σx² of every model, whether or not it holds this tensor. */
+      readonly squares?: readonly number[];
     }
   | {
       readonly op: "contributors";
@@ -77,6 +74,14 @@ export type SurveyResult =
       readonly contributors: readonly { readonly alone: number; readonly shared: number }[];
     }
   | { readonly op: "threshold"; readonly thresholds: readonly Threshold[] };
+
+/** Σ|x|, Σx², max|x| and the number of non-zero elements, operand by operand. */
+export type Norms = readonly {
+  readonly l1: number;
+  readonly l2: number;
+  readonly max: number;
+  readonly nonzero: number;
+}[];
 
 /** What of an operand stays: the numbers of a MagnitudeKeep. */
 export interface Threshold {

@@ -175,9 +175,9 @@ function widthOf(survey: Survey): number {
   return survey.operands.reduce((sum, o) => sum + (o.gamma === undefined ? 1 : 2), 0);
 }
 
-/** Whether a survey ranks all tensors together. */
+/** Whether a survey ranks or adds up all tensors together. */
 function isOfModel(survey: Survey): boolean {
-  return survey.op === "threshold" && survey.scope === "model";
+  return "scope" in survey && survey.scope === "model";
 }
 
 /** Bytes of the sums and coefficients of lines, for the tensors that need most of them and may be open together. */

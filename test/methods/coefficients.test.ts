@@ -8,6 +8,7 @@ import { merge } from "../../src/merge.ts";
 import { projectRoot, requestFor, testHost, withTempFolder } from "../support/host.ts";
 import { type NewTestTensor, writeModel } from "../support/models.ts";
 import { expectNear, mergeOne } from "../support/one-tensor.ts";
+import { readCheckpoint } from "../support/tensors.ts";
 
 interface VectorCase {
   method: string;
@@ -455,5 +456,65 @@ describe("DARE before a method", () => {
   test("without a base there is nothing to drop from", async () => {
     const run = mergeOne({ method: "nuslerp", models: onBase("AB"), perModel: dare });
     await expect(run).rejects.toThrow(/Cannot drop from the delta .*there is no base/);
+  });
+});
+
+describe("metagpt", () => {
+  const alone = (letters: string, parameters: Record<string, unknown> = {}) =>
+    mergeOne({ method: "metagpt", base: fixture.base, models: onBase(letters), parameters });
+  test("the vector, of one tensor", async () => {
+    const { params, expected } = vector("metagpt_delta");
+    const want = plus(fixture.base, expected);
+    expectNear((await alone(params.models as string)).values, want);
+    expectNear((await alone(params.models as string, { scope: "tensor" })).values, want);
+    const half = (await alone(params.models as string, { lambda: 0.5 })).values;
+    expectNear(
+      half,
+      plus(
+        fixture.base,
+        expected.map((x) => x / 2),
+      ),
+    );
+  });
+  test("norms are those of the whole model, also of models that lack a tensor; by tensor they are not", () =>
+    withTempFolder(async (temp) => {
+      // ‖δ‖² over both tensors: 4 + 5 = 9 and 1 (the bias is the first model's alone).
+      const model = (name: string, w: number[], bias?: number[]) =>
+        writeModel(join(temp, name), { w: { data: w }, ...(bias ? { "w.bias": { data: bias } } : {}) });
+      const recipe = {
+        merge_method: "metagpt",
+        base_model: model("base", [0, 0], [0, 0]),
+        models: [{ model: model("a", [2, 0], [1, 2]) }, { model: model("b", [0, 1]) }],
+        dtype: "float32",
+      };
+      const run = async (parameters: Record<string, unknown>) => {
+        const text = JSON.stringify({ ...recipe, parameters });
+        await merge(requestFor(text), join(temp, "out"), { overwrite: true }, testHost());
+        const got = readCheckpoint(join(temp, "out"));
+        return [...got.get("w")!.values, ...got.get("w.bias")!.values];
+      };
+      expectNear(await run({}), [1.8, 0.1, 0.9, 1.8]);
+      expectNear(await run({ scope: "tensor" }), [1.6, 0.2, 1, 2]);
+    }));
+  test("models that changed nothing give the base", async () => {
+    const { values } = await mergeOne({ method: "metagpt", base: fixture.base, models: [fixture.base, fixture.base] });
+    expect(values).toEqual(fixture.base);
+  });
+  test("a drop leaves the weights alone", async () => {
+    // One model has λ = 1: what is left is its thinned delta.
+    const got = await mergeOne({
+      method: "metagpt",
+      base: fixture.base,
+      models: onBase("A"),
+      perModel: [{ dare: 0.5 }],
+      request: { seed: "8958" },
+    });
+    expectNear(
+      got.values,
+      plus(
+        fixture.base,
+        fixture.dA.map((d, i) => 2 * d * fixture.keepA[i]!),
+      ),
+    );
   });
 });
