@@ -150,7 +150,7 @@ export {
   select_scaled,
 } from "./rows";
 
-// Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 8 models.
+// Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 64 models.
 // inputs and masks are arrays of u32 pointers, scales, weights and above arrays of one number a model; x is an input.
 // They return 0, or 1 when an input (masked or not) or the output holds NaN or an infinity: then the output is worth nothing.
 export {

@@ -11,19 +11,36 @@
 //   elected. (Trimming may drop an infinite delta, and so do the separate kernels.)
 // - Rounding turns no infinity and no NaN that an operation made (7fc00000 or ffc00000) into a finite bf16.
 
-import { evens, isBeyond, larger, odds, pack, underHalf, unitUpper, upperHalves } from "./pairs";
-import { electedFew, electedMany, No, Yes } from "./vote";
+import { No, Yes } from "./pairs";
+import { summed } from "./sums";
+import { electedFew, electedMany } from "./vote";
 
 /** More models than this take the separate kernels. */
-const maxModels: usize = 8;
+const maxModels: usize = 64;
 
 // The ragged end is copied here, a row of 16 elements for each input, and merged as a whole step.
-const tailInputs: usize = memory.data(8 * 32, 16);
-const tailMasks: usize = memory.data(8 * 16, 16);
+const tailInputs: usize = memory.data(64 * 32, 16);
+const tailMasks: usize = memory.data(64 * 16, 16);
 const tailBase: usize = memory.data(32, 16);
 const tailOut: usize = memory.data(32, 16);
-const tailInputPointers: usize = memory.data(8 * 4, 4);
-const tailMaskPointers: usize = memory.data(8 * 4, 4);
+const tailInputPointers: usize = memory.data(64 * 4, 4);
+const tailMaskPointers: usize = memory.data(64 * 4, 4);
+
+// A model without a mask among models with masks gets one that keeps all. It is as long as a tile; longer arrays are taken
+// in pieces.
+const pieceElements: usize = 4096;
+const allKept: usize = memory.data(4096, 16);
+const placed: usize = memory.data(64 * 4, 4);
+
+/** Pointers to masks for all models: element `first` and the `pieceElements` from it on may be looked up. */
+function place(masks: usize, models: usize, first: usize): usize {
+  if (load<u8>(allKept) == 0) memory.fill(allKept, 0xff, pieceElements);
+  for (let m: usize = 0; m < models; m++) {
+    const mask = load<u32>(masks + (m << 2));
+    store<u32>(placed + (m << 2), mask ? mask : <u32>(allKept - first));
+  }
+  return placed;
+}
 
 function gatherTail(base: usize, inputs: usize, masks: usize, models: usize, first: usize, rest: usize): void {
   // The padding is looked at with the rest and has to be finite: zeros.
@@ -42,40 +59,7 @@ function gatherTail(base: usize, inputs: usize, masks: usize, models: usize, fir
   }
 }
 
-// ---- Sums. They start at −0, the neutral element of addition: −0 + x is x, for both zeros too.
-
-function linear(out: usize, inputs: usize, scales: usize, models: usize, lambda: f32, count: usize): i32 {
-  const factor = f32x4.splat(lambda);
-  const unit = unitUpper();
-  const upper = upperHalves();
-  const half = underHalf();
-  let top = i64x2.splat(0);
-  for (let i: usize = 0; i < count; i += 16) {
-    const at = i << 1;
-    let s0 = f32x4.splat(-0.0);
-    let s1 = s0;
-    let s2 = s0;
-    let s3 = s0;
-    for (let m: usize = 0; m < models << 2; m += 4) {
-      const x = <usize>load<u32>(inputs + m) + at;
-      const c = v128.load32_splat(scales + m);
-      const v = v128.load(x);
-      top = larger(top, v);
-      s0 = f32x4.add(s0, f32x4.mul(c, evens(v, unit)));
-      s1 = f32x4.add(s1, f32x4.mul(c, odds(v, upper)));
-      const w = v128.load(x, 16);
-      top = larger(top, w);
-      s2 = f32x4.add(s2, f32x4.mul(c, evens(w, unit)));
-      s3 = f32x4.add(s3, f32x4.mul(c, odds(w, upper)));
-    }
-    const first = pack(f32x4.mul(factor, s0), f32x4.mul(factor, s1), unit, upper, half);
-    const second = pack(f32x4.mul(factor, s2), f32x4.mul(factor, s3), unit, upper, half);
-    top = larger(larger(top, first), second);
-    v128.store(out + at, first);
-    v128.store(out + at, second, 16);
-  }
-  return isBeyond(top);
-}
+// ---- Sums.
 
 export function merge_linear_bf16(
   out: usize,
@@ -85,94 +69,12 @@ export function merge_linear_bf16(
   lambda: f32,
   count: usize,
 ): i32 {
-  if (models > maxModels) unreachable();
+  if (models < 1 || models > maxModels) unreachable();
   const whole = count & ~15;
-  let beyond = linear(out, inputs, scales, models, lambda, whole);
+  let beyond = summed<No, No>(out, 0, inputs, scales, 0, models, lambda, 0, whole);
   if (whole == count) return beyond;
   gatherTail(0, inputs, 0, models, whole, count - whole);
-  beyond |= linear(tailOut, tailInputPointers, scales, models, lambda, 16);
-  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
-  return beyond;
-}
-
-function sum(
-  out: usize,
-  base: usize,
-  inputs: usize,
-  scales: usize,
-  masks: usize,
-  models: usize,
-  lambda: f32,
-  count: usize,
-): i32 {
-  const factor = f32x4.splat(lambda);
-  const unit = unitUpper();
-  const upper = upperHalves();
-  const half = underHalf();
-  let top = i64x2.splat(0);
-  for (let i: usize = 0; i < count; i += 16) {
-    const at = i << 1;
-    const low = v128.load(base + at);
-    const high = v128.load(base + at, 16);
-    top = larger(larger(top, low), high);
-    let s0 = f32x4.splat(-0.0);
-    let s1 = s0;
-    let s2 = s0;
-    let s3 = s0;
-    for (let m: usize = 0; m < models << 2; m += 4) {
-      const x = <usize>load<u32>(inputs + m) + at;
-      let v = v128.load(x);
-      let w = v128.load(x, 16);
-      top = larger(larger(top, v), w);
-      const mask = masks ? <usize>load<u32>(masks + m) : 0;
-      if (mask) {
-        // What is dropped takes the value of the base: its delta is then +0, as if it were selected.
-        v = v128.bitselect(v, low, v128.load8x8_s(mask + i));
-        w = v128.bitselect(w, high, v128.load8x8_s(mask + i, 8));
-      }
-      const c = v128.load32_splat(scales + m);
-      s0 = f32x4.add(s0, f32x4.mul(c, f32x4.sub(evens(v, unit), evens(low, unit))));
-      s1 = f32x4.add(s1, f32x4.mul(c, f32x4.sub(odds(v, upper), odds(low, upper))));
-      s2 = f32x4.add(s2, f32x4.mul(c, f32x4.sub(evens(w, unit), evens(high, unit))));
-      s3 = f32x4.add(s3, f32x4.mul(c, f32x4.sub(odds(w, upper), odds(high, upper))));
-    }
-    const first = pack(
-      f32x4.add(evens(low, unit), f32x4.mul(factor, s0)),
-      f32x4.add(odds(low, upper), f32x4.mul(factor, s1)),
-      unit,
-      upper,
-      half,
-    );
-    const second = pack(
-      f32x4.add(evens(high, unit), f32x4.mul(factor, s2)),
-      f32x4.add(odds(high, upper), f32x4.mul(factor, s3)),
-      unit,
-      upper,
-      half,
-    );
-    top = larger(larger(top, first), second);
-    v128.store(out + at, first);
-    v128.store(out + at, second, 16);
-  }
-  return isBeyond(top);
-}
-
-export function merge_dare_bf16(
-  out: usize,
-  base: usize,
-  inputs: usize,
-  scales: usize,
-  masks: usize,
-  models: usize,
-  lambda: f32,
-  count: usize,
-): i32 {
-  if (models > maxModels) unreachable();
-  const whole = count & ~15;
-  let beyond = sum(out, base, inputs, scales, masks, models, lambda, whole);
-  if (whole == count) return beyond;
-  gatherTail(base, inputs, masks, models, whole, count - whole);
-  beyond |= sum(tailOut, tailBase, tailInputPointers, scales, masks ? tailMaskPointers : 0, models, lambda, 16);
+  beyond |= summed<No, No>(tailOut, 0, tailInputPointers, scales, 0, models, lambda, 0, 16);
   memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
   return beyond;
 }
@@ -186,7 +88,39 @@ export function merge_delta_bf16(
   lambda: f32,
   count: usize,
 ): i32 {
-  return merge_dare_bf16(out, base, inputs, scales, 0, models, lambda, count);
+  if (models < 1 || models > maxModels) unreachable();
+  const whole = count & ~15;
+  let beyond = summed<Yes, No>(out, base, inputs, scales, 0, models, lambda, 0, whole);
+  if (whole == count) return beyond;
+  gatherTail(base, inputs, 0, models, whole, count - whole);
+  beyond |= summed<Yes, No>(tailOut, tailBase, tailInputPointers, scales, 0, models, lambda, 0, 16);
+  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  return beyond;
+}
+
+export function merge_dare_bf16(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  masks: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  if (models < 1 || models > maxModels) unreachable();
+  const whole = count & ~15;
+  let beyond = 0;
+  for (let first: usize = 0; first < whole; first += pieceElements) {
+    const at = place(masks, models, first);
+    beyond |= summed<Yes, Yes>(out, base, inputs, scales, at, models, lambda, first, min(first + pieceElements, whole));
+  }
+  if (whole == count) return beyond;
+  gatherTail(base, inputs, masks, models, whole, count - whole);
+  const at = place(tailMaskPointers, models, 0);
+  beyond |= summed<Yes, Yes>(tailOut, tailBase, tailInputPointers, scales, at, models, lambda, 0, 16);
+  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  return beyond;
 }
 
 // ---- Elections.

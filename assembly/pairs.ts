@@ -10,6 +10,11 @@
 // The functions that are decorated with @inline are larger than what Binaryen inlines by itself when there are several
 // callers (20 nodes), and a call in the loop would cost more than what it does.
 
+// Type arguments that are switches: `isFloat<T>()` is known when the kernels are compiled, so that each combination becomes
+// a loop of its own without branches.
+export type Yes = f32;
+export type No = i32;
+
 // Constants come from memory, so that they are loaded once: engines build a constant of the code again at every use, from
 // integer registers (V8 and JavaScriptCore: three operations). JavaScriptCore does the same with the count of a shift, so
 // nothing here shifts: i32x4.mul by 2^16 is a shift left, and i32x4.dot_i16x8_s with the pairs (0, 1), which is the same

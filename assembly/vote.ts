@@ -1,13 +1,8 @@
 // The elections of the fused kernels: every model casts its vote, then those that agree are summed. See merge.ts for what
 // they return and for what keeps a NaN from getting lost.
 
-import { evens, isBeyond, larger, odds, pack, signBits, underHalf, unitUpper, upperHalves } from "./pairs";
+import { evens, isBeyond, larger, odds, pack, signBits, underHalf, unitUpper, upperHalves, Yes } from "./pairs";
 import { agrees, divisorOf, electedOf, flipOf, tieOf } from "./ties";
-
-// Type arguments that are switches: `isFloat<T>()` is known when the kernels are compiled, so that each combination becomes
-// a loop of its own without branches.
-export type Yes = f32;
-export type No = i32;
 
 /** Eight 0xff: the mask of a model without one. */
 const allKept: usize = memory.data(8, 8);
@@ -18,7 +13,7 @@ const maskSteps: usize = memory.data(4 * 4, 4);
 const lambdaAt: usize = memory.data(4, 4);
 const tieAt: usize = memory.data(4, 4);
 /** Votes of eight elements of every model, as f32. */
-const votes: usize = memory.data(8 * 32, 16);
+const votes: usize = memory.data(64 * 32, 16);
 
 function placeMasks(masks: usize, models: usize): void {
   store<u64>(allKept, -1);
@@ -220,7 +215,7 @@ export function electedFew<Third, Fourth, Masked, Divided, Unit>(
   return isBeyond(top);
 }
 
-/** Any number of models up to eight; their votes are kept in memory. */
+/** Any number of models up to 64; their votes are kept in memory. */
 export function electedMany(
   out: usize,
   base: usize,

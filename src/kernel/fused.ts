@@ -1,13 +1,10 @@
 // Programs that a single kernel carries out tile by tile, bf16 in and out, to the same bits as the steps of tile.ts
 // (test/kernel/fused.test.ts). What no fused kernel covers stays there, and so do tiles with non-finite values.
 
-import type { Kernel } from "./kernel.ts";
+import { type Kernel, maxFusedModels } from "./kernel.ts";
 import { Scratch } from "./operand.ts";
 import type { MagnitudeKeep, MergeProgram, Term } from "./program.ts";
 import { tileElements } from "./program.ts";
-
-/** Models that the fused kernels take. */
-const maxModels = 8;
 
 /** The kernels keep every key that equals a threshold; telling equals apart by index is for the separate ones. */
 function keepsEquals({ equalBefore, equalFrom, top }: MagnitudeKeep): boolean {
@@ -30,7 +27,7 @@ export function fuse(
   const { terms, combine } = program;
   if (combine.op !== "sum" && combine.op !== "elect") return null;
   if (program.out !== "BF16" || program.inputs.some((d) => d !== "BF16")) return null;
-  if (terms.length === 0 || terms.length > maxModels) return null;
+  if (terms.length === 0 || terms.length > maxFusedModels) return null;
   if (terms.some((t) => t.keep.rows)) return null;
   if (program.lines || (program.baseWeight ?? 1) !== 1) return null;
   if (program.base === null && (combine.op === "elect" || terms.some((t) => t.keep.random || t.keep.magnitude)))

@@ -215,7 +215,7 @@ export interface KernelExports {
 }
 
 /** The fused kernels take up to this many models. */
-export const maxFusedModels = 8;
+export const maxFusedModels = 64;
 
 export interface Kernel {
   readonly exports: KernelExports;
