@@ -150,6 +150,12 @@ export {
   select_scaled,
 } from "./rows";
 
+/**
+ * (out f64, inputs, base, vectors, count): `dot` of all pairs i ≤ j of bf16 vectors, row by row; of their deltas in f32 unless `base`
+ * is 0. inputs is an array of u32 pointers.
+ */
+export { dots_bf16 } from "./dots";
+
 // Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 64 models.
 // inputs and masks are arrays of u32 pointers, scales, weights and above arrays of one number a model; x is an input.
 // They return 0, or 1 when an input (masked or not) or the output holds NaN or an infinity: then the output is worth nothing.

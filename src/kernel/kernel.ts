@@ -84,6 +84,7 @@ export interface KernelExports {
   ): void;
 
   dot(a: Pointer, b: Pointer, count: number): number;
+  dots_bf16(out: Pointer, inputs: Pointer, base: Pointer, vectors: number, count: number): void;
   l1(a: Pointer, count: number): number;
   max_abs(a: Pointer, count: number): number;
   nonzero(a: Pointer, count: number): number;

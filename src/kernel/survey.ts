@@ -11,6 +11,8 @@ import { maxSlots, rowColumns, severalKeys, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
 
 const slotBytes = maxSlots * 8;
+/** Operands whose dot products are taken straight from bf16: their number of pairs has to fit the scratch. */
+const maxDirectDots = 32;
 
 export class SurveyRun {
   private readonly kernel: Kernel;
@@ -26,6 +28,10 @@ export class SurveyRun {
   /** Deltas of a variance and, of norms, the variance. */
   private readonly spread: number;
   private readonly counts: number;
+  /** The base of dot products that bf16 inputs give without tiles of f32 (−1: none), or null when they do not. */
+  private readonly dotsBase: number | null;
+  private readonly pointers: Uint32Array;
+  private readonly products: Float64Array;
   private readonly part: SurveyPart;
   /** Elements of a whole tile. */
   private readonly size: number;
@@ -55,7 +61,23 @@ export class SurveyRun {
     const columns = rowColumns(task.round.operands);
     this.rows = columns > 0 ? new RowKeeper(kernel, columns, scratch) : null;
     this.direct = task.round.operands.map((o) => task.round.op === "histogram" && this.isDirect(o as HistogramOperand));
+    this.dotsBase = this.commonBase();
+    const pairs = this.dotsBase === null ? 0 : (n * (n + 1)) / 2;
+    this.pointers = new Uint32Array(kernel.memory.buffer, scratch.take(n * 4), n);
+    this.products = new Float64Array(kernel.memory.buffer, scratch.take(pairs * 8), pairs);
     this.part = this.empty();
+  }
+
+  /** The one base that all operands of `dots` have, −1 for none; null when they need the separate kernels. */
+  private commonBase(): number | null {
+    const { round, dtypes } = this.task;
+    const base = round.operands[0]?.base ?? null;
+    if (round.op !== "dots" || round.operands.length > maxDirectDots) return null;
+    if (base !== null && dtypes[base] !== "BF16") return null;
+    const direct = round.operands.every(
+      (o) => o.base === base && dtypes[o.input] === "BF16" && !o.keep.random && !o.keep.magnitude,
+    );
+    return direct ? (base ?? -1) : null;
   }
 
   private isDirect({ input, base, keep, nonzero, variance }: HistogramOperand): boolean {
@@ -129,6 +151,15 @@ export class SurveyRun {
     const e = this.kernel.exports;
     const { round } = this.task;
     const part = this.part;
+    if (part.op === "dots" && this.dotsBase !== null && !flagged) {
+      const b = this.block++;
+      const base = this.dotsBase < 0 ? 0 : inputs[this.dotsBase]!;
+      for (let i = 0; i < round.operands.length; i++) this.pointers[i] = inputs[round.operands[i]!.input]!;
+      const n = round.operands.length;
+      e.dots_bf16(this.products.byteOffset, this.pointers.byteOffset, base, n, count);
+      for (let i = 0; i < this.products.length; i++) part.blocks[i]![b] = this.products[i]!;
+      return;
+    }
     const x = round.operands.map((o, i) =>
       this.direct[i] && !flagged ? 0 : this.prepare(o, i, inputs, first, count, flagged),
     );
