@@ -1,8 +1,16 @@
 // Nanoseconds per element of every kernel, on tiles of 4,096 elements that stay in the cache:
 //   bun bench/kernels.ts      deno run -A bench/kernels.ts      (…and a word, to run only the kernels whose name has it)
+// and of whole tiles of methods (masks and the search for non-finite values included), by dtype and number of models:
+//   bun bench/kernels.ts tiles
 
+import { fuse } from "../src/kernel/fused.ts";
 import { compileKernel, createKernel } from "../src/kernel/kernel.ts";
+import { kernelsFor } from "../src/kernel/lanes.ts";
 import { maskKey, maskThreshold } from "../src/kernel/mask.ts";
+import type { Combine, Keep, MergeProgram, SurveyTask } from "../src/kernel/program.ts";
+import { SurveyRun } from "../src/kernel/survey.ts";
+import { TileMerger } from "../src/kernel/tile.ts";
+import type { FloatDtype } from "../src/tensor/dtype.ts";
 
 const count = 4096;
 const kernel = createKernel(compileKernel(), 1 << 20);
@@ -117,6 +125,8 @@ const kernels: [string, () => unknown][] = [
   ["bracket_bf16, one key", () => e.bracket_bf16(bins, narrow[0]!, bf16, count, key, key + 1, 0, key)],
   ["equals", () => e.equals(x, key, count)],
   ["nth_equal", () => e.nth_equal(x, key, 100, count)],
+  ["dots_bf16 2", () => e.dots_bf16(bins, inputs, 0, 2, count)],
+  ["dots_bf16 2, deltas", () => e.dots_bf16(bins, inputs, bf16, 2, count)],
   ["merge_linear_bf16 3", () => e.merge_linear_bf16(out, inputs, numbers, 3, 1, count)],
   ["merge_delta_bf16 3", () => e.merge_delta_bf16(out, bf16, inputs, numbers, 3, 1, count)],
   ["merge_dare_bf16 3", () => e.merge_dare_bf16(out, bf16, inputs, numbers, masks, 3, 1, count)],
@@ -131,15 +141,106 @@ const kernels: [string, () => unknown][] = [
   ["same_bytes (per byte)", () => e.same_bytes(x, x, count)],
 ];
 
+/** Milliseconds of the fastest of several rounds of a call. */
+function fastest(body: () => unknown, warm: number, rounds: number, calls: number): number {
+  for (let i = 0; i < warm; i++) body(); // past the tiers of the compiler
+  let best = Infinity;
+  for (let round = 0; round < rounds; round++) {
+    const start = performance.now();
+    for (let i = 0; i < calls; i++) body();
+    best = Math.min(best, performance.now() - start);
+  }
+  return best / calls;
+}
+
 const wanted = (globalThis as { process?: { argv: string[] } }).process?.argv[2] ?? "";
 for (const [name, body] of kernels) {
   if (!name.includes(wanted)) continue;
-  for (let i = 0; i < 20000; i++) body(); // past the tiers of the compiler
-  let best = Infinity;
-  for (let round = 0; round < 60; round++) {
-    const start = performance.now();
-    for (let i = 0; i < 100; i++) body();
-    best = Math.min(best, performance.now() - start);
+  console.log(`${name.padEnd(26)} ${((fastest(body, 20000, 60, 100) * 1e6) / count).toFixed(3)} ns/element`);
+}
+
+// ---- Whole tiles of methods.
+
+const modelCounts = [1, 2, 3, 4, 6, 8, 9, 12];
+const dtypes = ["BF16", "F16", "F32"] as const;
+const random = (i: number): Keep => ({ random: { key: [17 + i, 99], threshold: maskThreshold(0.9) } });
+const magnitude = (): Keep => ({ magnitude: { above: key, equalBefore: Number.MAX_SAFE_INTEGER } });
+const elected = (divide: boolean): Combine => ({ op: "elect", by: "weighted", zero: "drop", divide });
+const methods: [string, { base: boolean; combine: Combine; keep: (i: number) => Keep }][] = [
+  ["linear", { base: false, combine: { op: "sum" }, keep: () => ({}) }],
+  ["task_arithmetic", { base: true, combine: { op: "sum" }, keep: () => ({}) }],
+  ["dare_linear", { base: true, combine: { op: "sum" }, keep: random }],
+  ["ties", { base: true, combine: elected(true), keep: magnitude }],
+  ["dare_ties", { base: true, combine: elected(false), keep: random }],
+];
+
+const large = createKernel(compileKernel(), 4 << 20);
+const tileArea = 16384;
+const spare = large.heapStart + 16 * tileArea;
+const between = spare + (2 << 20);
+
+/** A tile of every input, of roughly normal weights. */
+function fillInputs(dtype: FloatDtype): number[] {
+  const lanes = kernelsFor(large, dtype);
+  return Array.from({ length: 14 }, (_, m) => {
+    large.u8(spare, count * 4).set(kernel.u8(f32[m % models]!, count * 4));
+    const pointer = large.heapStart + m * tileArea;
+    lanes.encode(pointer, spare + 4 * ((m * 5) % 7), count - 8);
+    return pointer;
+  });
+}
+
+/** What `run.ts` does to one tile. */
+function tileOf(shape: (typeof methods)[number][1], dtype: FloatDtype, n: number, pointers: number[]): () => void {
+  const first = shape.base ? 1 : 0;
+  const program: MergeProgram = {
+    op: "merge",
+    inputs: Array.from({ length: n + first }, () => dtype),
+    out: dtype,
+    base: shape.base ? 0 : null,
+    terms: Array.from({ length: n }, (_, i) => ({ input: first + i, weight: 1, scale: 1, keep: shape.keep(i) })),
+    combine: shape.combine,
+    lambda: 1 / n,
+  };
+  const policy = { nonFinite: "error", overflow: "error" } as const;
+  const separate = new TileMerger(large, program, policy, { start: spare, end: between });
+  const fused = fuse(large, program, { start: between, end: large.heapStart + large.byteLength }, separate.kept);
+  const inputs = pointers.slice(0, n + first);
+  const lanes = kernelsFor(large, dtype);
+  const merged = large.heapStart + 15 * tileArea;
+  return () => {
+    if (fused?.tile(inputs, merged, 0, count)) return;
+    for (const p of inputs) lanes.nonfinite(p, count);
+    separate.tile(inputs, merged, 0, count, false);
+    lanes.nonfinite(merged, count);
+  };
+}
+
+/** What a survey does to one tile: dot products of all pairs. */
+function dotsOf(dtype: FloatDtype, n: number, pointers: number[]): () => void {
+  const operands = Array.from({ length: n }, (_, i) => ({ input: i, base: null, keep: {} }));
+  const round = { op: "dots", operands } as const;
+  const inputs = pointers.slice(0, n);
+  const region = { start: spare, end: between };
+  const task = { kind: "survey", id: 0, inputs: [], dtypes: inputs.map(() => dtype), round, first: 0 };
+  // Long enough for every call to have a block of its own.
+  const run = new SurveyRun(large, { ...task, count: count * 40000 } as unknown as SurveyTask, region);
+  const lanes = kernelsFor(large, dtype);
+  return () => {
+    for (const p of inputs) lanes.nonfinite(p, count);
+    run.tile(inputs, 0, count, false);
+  };
+}
+
+if ("tiles".includes(wanted)) {
+  console.log(`\n${"ns per parameter, models:".padEnd(28)}${modelCounts.map((n) => String(n).padStart(7)).join("")}`);
+  for (const dtype of dtypes) {
+    const pointers = fillInputs(dtype);
+    const row = (name: string, make: (n: number) => () => void) => {
+      const cells = modelCounts.map((n) => (fastest(make(n), 3000, 30, 50) * 1e6) / count);
+      console.log(`${`${name} ${dtype}`.padEnd(28)}${cells.map((c) => c.toFixed(2).padStart(7)).join("")}`);
+    };
+    for (const [name, shape] of methods) row(name, (n) => tileOf(shape, dtype, n, pointers));
+    row("dots (survey)", (n) => dotsOf(dtype, n, pointers));
   }
-  console.log(`${name.padEnd(26)} ${((best * 1e6) / (100 * count)).toFixed(3)} ns/element`);
 }
