@@ -176,16 +176,16 @@ const methods: [string, { base: boolean; combine: Combine; keep: (i: number) => 
 
 const large = createKernel(compileKernel(), 4 << 20);
 const tileArea = 16384;
-const spare = large.heapStart + 16 * tileArea;
-const between = spare + (2 << 20);
+const scratch = large.heapStart + 16 * tileArea;
+const between = scratch + (2 << 20);
 
 /** A tile of every input, of roughly normal weights. */
 function fillInputs(dtype: FloatDtype): number[] {
   const lanes = kernelsFor(large, dtype);
   return Array.from({ length: 14 }, (_, m) => {
-    large.u8(spare, count * 4).set(kernel.u8(f32[m % models]!, count * 4));
+    large.u8(scratch, count * 4).set(kernel.u8(f32[m % models]!, count * 4));
     const pointer = large.heapStart + m * tileArea;
-    lanes.encode(pointer, spare + 4 * ((m * 5) % 7), count - 8);
+    lanes.encode(pointer, scratch + 4 * ((m * 5) % 7), count - 8);
     return pointer;
   });
 }
@@ -203,7 +203,7 @@ function tileOf(shape: (typeof methods)[number][1], dtype: FloatDtype, n: number
     lambda: 1 / n,
   };
   const policy = { nonFinite: "error", overflow: "error" } as const;
-  const separate = new TileMerger(large, program, policy, { start: spare, end: between });
+  const separate = new TileMerger(large, program, policy, { start: scratch, end: between });
   const fused = fuse(large, program, { start: between, end: large.heapStart + large.byteLength }, separate.kept);
   const inputs = pointers.slice(0, n + first);
   const lanes = kernelsFor(large, dtype);
@@ -221,7 +221,7 @@ function dotsOf(dtype: FloatDtype, n: number, pointers: number[]): () => void {
   const operands = Array.from({ length: n }, (_, i) => ({ input: i, base: null, keep: {} }));
   const round = { op: "dots", operands } as const;
   const inputs = pointers.slice(0, n);
-  const region = { start: spare, end: between };
+  const region = { start: scratch, end: between };
   const task = { kind: "survey", id: 0, inputs: [], dtypes: inputs.map(() => dtype), round, first: 0 };
   // Long enough for every call to have a block of its own.
   const run = new SurveyRun(large, { ...task, count: count * 40000 } as unknown as SurveyTask, region);

@@ -72,10 +72,11 @@ export class SurveyRun {
   private commonBase(): number | null {
     const { round, dtypes } = this.task;
     const base = round.operands[0]?.base ?? null;
-    if (round.op !== "dots" || round.operands.length > maxDirectDots) return null;
+    if (round.op !== "dots" || round.lines || round.operands.length > maxDirectDots) return null;
     if (base !== null && dtypes[base] !== "BF16") return null;
     const direct = round.operands.every(
-      (o) => o.base === base && dtypes[o.input] === "BF16" && !o.keep.random && !o.keep.magnitude,
+      ({ input, base: b, keep }) =>
+        b === base && dtypes[input] === "BF16" && !keep.random && !keep.magnitude && !keep.rows,
     );
     return direct ? (base ?? -1) : null;
   }

@@ -111,4 +111,15 @@ describe("a survey of dot products", () => {
       expect(fused.split("|")).toHaveLength((operands.length * (operands.length + 1)) / 2);
     });
   }
+  for (const by of ["row", "column"] as const) {
+    test(`leaves products of each ${by} to tiles of f32`, () => {
+      const lines = { by, length: 11 };
+      const round = { op: "dots" as const, operands: [operand(0, null), operand(1, null)], lines };
+      const task = { dtypes: data.map(() => "BF16" as const), round };
+      expect(survey(data, task, false)).toBe(survey(data, task, true));
+      expect(survey(data, task, false)).not.toBe(
+        survey(data, { ...task, round: { op: "dots", operands: round.operands } }, false),
+      );
+    });
+  }
 });
