@@ -75,8 +75,8 @@ export class SurveyRun {
     if (round.op !== "dots" || round.lines || round.operands.length > maxDirectDots) return null;
     if (base !== null && dtypes[base] !== "BF16") return null;
     const direct = round.operands.every(
-      ({ input, base: b, keep }) =>
-        b === base && dtypes[input] === "BF16" && !keep.random && !keep.magnitude && !keep.rows,
+      ({ input, base: b, keep, variance }) =>
+        b === base && dtypes[input] === "BF16" && !variance && !keep.random && !keep.magnitude && !keep.rows,
     );
     return direct ? (base ?? -1) : null;
   }

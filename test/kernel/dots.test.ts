@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
-import type { SurveyTask } from "../../src/kernel/program.ts";
+import type { Operand, SurveyTask } from "../../src/kernel/program.ts";
 import * as reference from "../../src/kernel/reference.ts";
 import { SurveyRun } from "../../src/kernel/survey.ts";
 import { bytes, damage, put, random, reset, room, run, sample, sweep } from "./harness.ts";
@@ -95,12 +95,13 @@ describe("a survey of dot products", () => {
     base,
     keep: random ? { random: { key, threshold: 0x80000000 } } : {},
   });
-  const shapes: [string, ReturnType<typeof operand>[]][] = [
+  const shapes: [string, Operand[]][] = [
     ["two inputs", [operand(1, null), operand(0, null)]],
     ["deltas to one base", [operand(1, 0), operand(2, 0), operand(3, 0)]],
     ["one input twice", [operand(2, null), operand(2, null)]],
     ["deltas to different bases", [operand(1, 0), operand(2, 3)]],
     ["an input and a delta", [operand(1, null), operand(2, 0)]],
+    ["a variance and a delta", [{ ...operand(1, 0), variance: [1, 2, 3] }, operand(2, 0)]],
     ["masked deltas", [operand(1, 0, true), operand(2, 0)]],
   ];
   for (const [name, operands] of shapes) {
