@@ -1,18 +1,19 @@
 // The rank of every element in its row, by magnitude (DELLA: Deep et al. 2024, arXiv 2406.11617). Equal magnitudes rank in order
 // of index, so the rank is what a stable sort of the keys gives.
 //
-// Deltas of bf16 models have few significant bits: all but some percent of the keys of a row end in 15 zeros. Those are counted
+// Deltas of bf16 models have few significant bits: all but a few percent of the keys of a row end in 16 zeros. Those are counted
 // by their upper bits, one slot a key, and the ranks follow in one pass over the elements without a sort. The others, "odd",
 // come behind the even ones of their slot; they are few and sorted by themselves. A row where they are many (f32 models), or
 // longer than a u16 counts, is sorted by radix.
 //
-// Rows of 2,048 deltas of bf16 models, ns an element: radix with three digits 9 to 10, this 4; two digits of the upper bits and an
-// insertion sort behind them 8 to 10; one digit of 11 bits and the insertion sort 6 to 10.
+// Rows of 2,048 deltas of bf16 models, ns an element: radix with three digits 9 to 10; two digits of the upper bits and an insertion
+// sort behind them 8 to 10; one digit of 11 bits and the insertion sort 6 to 10; this 3.9, and with four slots a load and offsets
+// instead of indices in them 3.0 to 3.6.
 
 const magnitudeBits: u32 = 0x7fffffff;
 /** Bits that an even key does not have. */
-const dropped: u32 = 15;
-/** Keys of 2^15 values share a slot: 256 slots a binade. */
+const dropped: u32 = 16;
+/** 128 slots a binade. */
 const mostSlots: usize = 8192;
 /** Counts of a row, then where the next even key of a slot goes. Slot 0 takes the odd ones, slot 1 what lies below the range. */
 const starts: usize = memory.data(2 * 8192 + 64, 16);
@@ -38,27 +39,26 @@ function keyAt(x: usize, i: usize): u32 {
   return load<u32>(x + (i << 2)) & magnitudeBits;
 }
 
-function largestKey(x: usize, count: usize): u32 {
-  const magnitude = i32x4.splat(magnitudeBits);
-  let most = i32x4.splat(0);
-  let i: usize = 0;
-  for (; i + 4 <= count; i += 4) most = i32x4.max_u(most, v128.and(v128.load(x + (i << 2)), magnitude));
-  let result = maxLane(most);
-  for (; i < count; i++) result = max(result, keyAt(x, i));
-  return result;
-}
-
-/** The smallest key above zero; 2^32 − 1 where there is none. */
-function smallestKey(x: usize, count: usize): u32 {
+/** The smallest key above zero (2^32 − 1 where there is none) in the upper half, the largest in the lower. */
+function range(x: usize, count: usize): u64 {
   const magnitude = i32x4.splat(magnitudeBits);
   const one = i32x4.splat(1);
   let least = i32x4.splat(-1); // keys less 1, where zero wraps to the top
+  let most = i32x4.splat(0);
   let i: usize = 0;
-  for (; i + 4 <= count; i += 4)
-    least = i32x4.min_u(least, i32x4.sub(v128.and(v128.load(x + (i << 2)), magnitude), one));
-  let result = minLane(least);
-  for (; i < count; i++) result = min(result, keyAt(x, i) - 1);
-  return result == 0xffffffff ? result : result + 1;
+  for (; i + 4 <= count; i += 4) {
+    const keys = v128.and(v128.load(x + (i << 2)), magnitude);
+    most = i32x4.max_u(most, keys);
+    least = i32x4.min_u(least, i32x4.sub(keys, one));
+  }
+  let smallest = minLane(least);
+  let largest = maxLane(most);
+  for (; i < count; i++) {
+    const key = keyAt(x, i);
+    largest = max(largest, key);
+    smallest = min(smallest, key - 1);
+  }
+  return ((<u64>(smallest == 0xffffffff ? smallest : smallest + 1)) << 32) | largest;
 }
 
 /** Exclusive sums of u16, eight at a time; `slots` is a multiple of 8. */
@@ -78,15 +78,16 @@ function sumCounts(slots: usize): void {
   }
 }
 
+// Slots are told as offsets in `starts`, two bytes a slot.
+
 function countUp(slot: usize): void {
-  store<u16>(starts + (slot << 1), load<u16>(starts + (slot << 1)) + 1);
+  store<u16>(slot, load<u16>(slot, starts) + 1, starts);
 }
 
 /** Puts the element of a slot on the next place, and returns that. */
 function place(slot: usize): usize {
-  const at = starts + (slot << 1);
-  const rank = <usize>load<u16>(at);
-  store<u16>(at, <u16>(rank + 1));
+  const rank = <usize>load<u16>(slot, starts);
+  store<u16>(slot, <u16>(rank + 1), starts);
   return rank;
 }
 
@@ -112,8 +113,9 @@ function sortOdd(list: usize, count: usize): void {
 
 /** False, and nothing is given, when too many keys are odd. */
 function rankByCount(out: usize, other: usize, x: usize, table: usize, otherTable: usize, count: usize, spare: usize): bool {
-  const largest = largestKey(x, count);
-  const smallest = smallestKey(x, count);
+  const ends = range(x, count);
+  const largest = <u32>ends;
+  const smallest = <u32>(ends >> 32);
   // Slot of a key: 2 + (key >> 15) − (lowest >> 15); keys below the range, zero among them, have slot 1.
   const highest = <i32>(largest >>> dropped);
   const lowest = max<i32>(highest - <i32>mostSlots + 4, <i32>(smallest == 0xffffffff ? largest : smallest) >>> dropped);
@@ -140,7 +142,8 @@ function rankByCount(out: usize, other: usize, x: usize, table: usize, otherTabl
     const lowB = v128.or(v128.and(i32x4.lt_s(slotB, first), b), v128.and(b, rest));
     const evenA = i32x4.eq(low, zero);
     const evenB = i32x4.eq(lowB, zero);
-    v128.store(slotOf + (i << 1), i16x8.narrow_i32x4_u(v128.and(slotA, evenA), v128.and(slotB, evenB)));
+    const even = i16x8.narrow_i32x4_u(v128.and(slotA, evenA), v128.and(slotB, evenB));
+    v128.store(slotOf + (i << 1), i16x8.add(even, even));
     let bits: u32 = ~(i32x4.bitmask(evenA) | (i32x4.bitmask(evenB) << 4)) & 0xff;
     if (count - i < 8) bits &= (1 << <u32>(count - i)) - 1;
     for (; bits != 0; bits &= bits - 1) {
@@ -149,28 +152,55 @@ function rankByCount(out: usize, other: usize, x: usize, table: usize, otherTabl
       const key = keyAt(x, at);
       store<u64>(odd + (found << 3), (<u64>key << 32) | at);
       found++;
-      countUp(<usize>max<i32>(<i32>(key >>> dropped) - (lowest - 2), 1));
+      countUp(<usize>max<i32>(<i32>(key >>> dropped) - (lowest - 2), 1) << 1);
     }
   }
-  for (let i: usize = 0; i < count; i++) countUp(<usize>load<u16>(slotOf + (i << 1)));
+  const whole = count & ~3;
+  for (let i: usize = 0; i < whole; i += 4) {
+    const four = load<u64>(slotOf + (i << 1));
+    countUp(<usize>(four & 0xffff));
+    countUp(<usize>((four >> 16) & 0xffff));
+    countUp(<usize>((four >> 32) & 0xffff));
+    countUp(<usize>(four >> 48));
+  }
+  for (let i = whole; i < count; i++) countUp(<usize>load<u16>(slotOf + (i << 1)));
   store<u16>(starts, 0);
   sumCounts(slots);
   if (other != 0) {
-    for (let i: usize = 0; i < count; i++) {
-      const rank = place(<usize>load<u16>(slotOf + (i << 1)));
-      store<u32>(out + (i << 2), load<u32>(table + (rank << 2)));
-      store<u32>(other + (i << 2), load<u32>(otherTable + (rank << 2)));
+    for (let i: usize = 0; i < whole; i += 4) {
+      const four = load<u64>(slotOf + (i << 1));
+      const r0 = place(<usize>(four & 0xffff)) << 2;
+      const r1 = place(<usize>((four >> 16) & 0xffff)) << 2;
+      const r2 = place(<usize>((four >> 32) & 0xffff)) << 2;
+      const r3 = place(<usize>(four >> 48)) << 2;
+      const at = out + (i << 2);
+      store<u32>(at, load<u32>(table + r0));
+      store<u32>(at, load<u32>(table + r1), 4);
+      store<u32>(at, load<u32>(table + r2), 8);
+      store<u32>(at, load<u32>(table + r3), 12);
+      const to = other + (i << 2);
+      store<u32>(to, load<u32>(otherTable + r0));
+      store<u32>(to, load<u32>(otherTable + r1), 4);
+      store<u32>(to, load<u32>(otherTable + r2), 8);
+      store<u32>(to, load<u32>(otherTable + r3), 12);
     }
   } else {
-    for (let i: usize = 0; i < count; i++) {
-      const rank = place(<usize>load<u16>(slotOf + (i << 1)));
-      store<u32>(out + (i << 2), load<u32>(table + (rank << 2)));
+    for (let i: usize = 0; i < whole; i += 4) {
+      const four = load<u64>(slotOf + (i << 1));
+      const at = out + (i << 2);
+      store<u32>(at, load<u32>(table + (place(<usize>(four & 0xffff)) << 2)));
+      store<u32>(at, load<u32>(table + (place(<usize>((four >> 16) & 0xffff)) << 2)), 4);
+      store<u32>(at, load<u32>(table + (place(<usize>((four >> 32) & 0xffff)) << 2)), 8);
+      store<u32>(at, load<u32>(table + (place(<usize>(four >> 48)) << 2)), 12);
     }
+  }
+  for (let i = whole; i < count; i++) {
+    give(out, other, table, otherTable, i, place(<usize>load<u16>(slotOf + (i << 1))));
   }
   sortOdd(odd, found);
   for (let n: usize = 0; n < found; n++) {
     const entry = load<u64>(odd + (n << 3));
-    const slot = <usize>max<i32>(<i32>(<u32>(entry >> 32) >>> dropped) - (lowest - 2), 1);
+    const slot = <usize>max<i32>(<i32>(<u32>(entry >> 32) >>> dropped) - (lowest - 2), 1) << 1;
     give(out, other, table, otherTable, <usize>(<u32>entry), place(slot));
   }
   return true;
@@ -190,9 +220,10 @@ function rankByRadix(out: usize, other: usize, x: usize, table: usize, otherTabl
   const keys = spare;
   const order = keys + (count << 2);
   const next = order + (count << 2);
-  const smallest = smallestKey(x, count);
+  const ends = range(x, count);
+  const largest = <u32>ends;
+  const smallest = <u32>(ends >> 32);
   const least = smallest == 0xffffffff ? 0 : smallest - 1;
-  const largest = largestKey(x, count);
   const bits: u32 = 32 - clz(largest - min(least, largest));
   const width: u32 = max<u32>((bits + 2) / 3, 1);
   const mask: u32 = (1 << width) - 1;

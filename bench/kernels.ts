@@ -13,7 +13,7 @@ import { TileMerger } from "../src/kernel/tile.ts";
 import type { FloatDtype } from "../src/tensor/dtype.ts";
 
 const count = 4096;
-const kernel = createKernel(compileKernel(), 1 << 20);
+const kernel = createKernel(compileKernel(), 1 << 21);
 const e = kernel.exports;
 let next = kernel.heapStart;
 
