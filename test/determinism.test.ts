@@ -134,6 +134,7 @@ describe("one SHA-256 under every runtime, worker count and slice size", () => {
     ["ties", { density: 0.3, ties: "exact", scope: "model" }],
     ["breadcrumbs", { density: 0.6, gamma: 0.05, ties: "exact", scope: "model" }],
     ["slerp", { t: [0.2, 0.9] }],
+    ["breadcrumbs_ties", { density: 0.5, gamma: 0.1, scope: "row", rescale: "l1" }],
     ["della", { density: 0.4, epsilon: 0.1 }],
     ["della_linear", { density: 0.4, epsilon: 0.1, rescale: "l2" }],
   ] as const) {

@@ -54,13 +54,6 @@ const cases: Refusal[] = [
     says: ["drop_rate", "[0, 1)", "recipe.yml:3:"],
   },
   {
-    name: "a trim by rows",
-    recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: 0.5, scope: row}\n${models}`,
-    kind: "recipe-unsupported",
-    exit: 2,
-    says: ["Cannot trim", "by row", "scope tensor"],
-  },
-  {
     name: "densities that differ where all tensors are ranked together",
     recipe: `merge_method: ties\nbase_model: …/base\nparameters: {density: [{filter: n, value: 0.5}, {value: 0.25}], scope: model}\n${models}`,
     kind: "recipe-parameter",

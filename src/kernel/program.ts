@@ -59,14 +59,14 @@ export interface RankRule {
   readonly rescale: boolean;
 }
 
-/** The largest of each row. */
+/** The largest of each row, or a window of its ranks: a `ThresholdOperand` says what the fields mean, n being the row's. */
 export interface TopRule {
   readonly op: "top";
-  /** Fraction kept, in (0, 1]; k as in a `ThresholdOperand`, of the row. */
   readonly density: number;
   readonly of: "elements" | "nonzero";
   readonly rounding: "nearest" | "floor";
   readonly ties: "include" | "exact";
+  readonly gamma?: number;
 }
 
 /** What survives of a delta. Several given: magnitude and rows see what the random drop left. */

@@ -122,13 +122,35 @@ export class RowKeeper {
       const at = x + 4 * row;
       const counted = rule.of === "nonzero" ? e.nonzero(at, columns) : columns;
       if (counted === 0) continue; // zeros stay what they are
-      const k = rowQuota(rule.density, counted, rule.rounding);
       e.rank_row(this.thresholds, 0, at, ranks, 0, columns, this.spare);
-      const keyAt = (i: number) => new Uint32Array(this.kernel.memory.buffer, at, columns)[i]! & 0x7fffffff;
-      const key = keyAt(e.nth_equal(this.thresholds, columns - k, 0, columns));
+      if (rule.gamma !== undefined) {
+        kept += this.window(rule, rule.gamma, at);
+        continue;
+      }
+      const k = rowQuota(rule.density, counted, rule.rounding);
+      const { key } = this.ranked(at, columns - k);
       kept += e.trim(at, key, rule.ties === "exact" ? this.quotaEnd(at, key, k) : columns, columns);
     }
     return kept;
+  }
+
+  /** The window of ranks between the largest that drop and the smallest that drop, of a row whose ranks are known. */
+  private window(rule: TopRule, gamma: number, at: number): number {
+    const e = this.kernel.exports;
+    const { columns } = this;
+    const k = rowQuota(rule.density, columns, "floor");
+    const dropped = Math.min(Math.floor(gamma * columns), columns - k);
+    const low = this.ranked(at, columns - dropped - k);
+    const high = this.ranked(at, columns - dropped - 1);
+    const exact = rule.ties === "exact";
+    return e.window(at, low.key, exact ? low.index : 0, high.key, exact ? high.index + 1 : columns, columns);
+  }
+
+  /** The element at `rank` of the row at `at`, whose ranks are known. */
+  private ranked(at: number, rank: number): { index: number; key: number } {
+    const index = this.kernel.exports.nth_equal(this.thresholds, rank, 0, this.columns);
+    const bits = new Uint32Array(this.kernel.memory.buffer, at, this.columns);
+    return { index, key: bits[index]! & 0x7fffffff };
   }
 
   /** The index of the first element of a row that equals `key` and is beyond the k largest, lowest indices first. */

@@ -15,7 +15,7 @@ import type {
 } from "../kernel/program.ts";
 import { holdersOf } from "./holders.ts";
 import type { Compiled, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
-import { rankKeep } from "./rows.ts";
+import { rankKeep, topOfRows } from "./rows.ts";
 import { choiceOf, densityOf, flagOf, gammaOf, numberOf, weightSum, weightsOf } from "./weights.ts";
 
 /** What multiplies the survivors of a delta (methods.md §6). */
@@ -64,13 +64,15 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   const inputs = tensor.inputs.map((i) => i.dtype);
   const parts = others.map((input, k) => partOf(tensor, style, input, weights[k]!, rescale));
 
-  // A magnitude trim needs the key of its k-th largest delta: one operand per model that trims.
-  const trims = parts.map((p) => trimOf(tensor, style, p, base.input));
+  // A magnitude trim needs the key of its k-th largest delta: one operand per model that trims. By rows, workers see to it.
+  const wanted = parts.map((p) => trimOf(tensor, style, p, base.input));
+  const trims = scope === "row" ? wanted.map(() => null) : wanted;
   const operands = trims.filter((t): t is ThresholdOperand => t !== null);
   if (operands.length > 0) surveys.push({ op: "threshold", inputs, operands, ...(scope === "model" ? { scope } : {}) });
   let trimmed = 0;
   const keeps = parts.map((p, k): Keep => {
     if (p.density === 0 && style.sparsify !== "random") return { magnitude: nothing };
+    if (scope === "row" && wanted[k]) return { ...p.keep, rows: topOfRows(tensor, wanted[k]) };
     if (!trims[k]) return p.keep;
     const magnitude = trimOfSurvey(trimmed++, p.gamma !== undefined);
     return { ...p.keep, magnitude };
@@ -214,14 +216,8 @@ function rescaleOf(tensor: MethodTensor, style: DeltaStyle): Rescale {
 export const scopes = ["tensor", "model", "row"] as const;
 
 /** What the trim ranks together. */
-function scopeOf(tensor: MethodTensor): "tensor" | "model" {
-  const scope = choiceOf(tensor, "scope", scopes, "tensor");
-  if (scope === "row") {
-    fail("recipe-unsupported", `Cannot trim ${quote(tensor.name)} by row: this version ranks a tensor or a model`, {
-      hint: "Use scope tensor, scope model, or leave it out.",
-    });
-  }
-  return scope;
+function scopeOf(tensor: MethodTensor): (typeof scopes)[number] {
+  return choiceOf(tensor, "scope", scopes, "tensor");
 }
 
 /** What tensors that are ranked together must have in common. */

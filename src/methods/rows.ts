@@ -1,7 +1,7 @@
 // What methods that work by rows share.
 
 import { maskKey } from "../kernel/mask.ts";
-import type { Keep } from "../kernel/program.ts";
+import type { Keep, RowKeep, ThresholdOperand } from "../kernel/program.ts";
 import type { MethodSpec } from "../recipe/catalogue.ts";
 import type { MethodInput, MethodTensor } from "./method.ts";
 import { defaultEpsilon } from "./parameters.ts";
@@ -35,4 +35,11 @@ export function rankKeep(tensor: MethodTensor, input: MethodInput, density: numb
   const epsilon = numberOf({ ...tensor, parameters: input.parameters }, "epsilon", defaultEpsilon);
   const key = maskKey(tensor.seed, input.modelIndex, tensor.name);
   return { rows: { columns: columnsOf(tensor), rule: { op: "rank", key, density, epsilon, rescale } } };
+}
+
+/** A trim or a window of a whole tensor, done in each of its rows. */
+export function topOfRows(tensor: MethodTensor, trim: ThresholdOperand): RowKeep {
+  const { density, of, rounding, ties, gamma } = trim;
+  const rule = { op: "top", density, of, rounding, ties, ...(gamma === undefined ? {} : { gamma }) } as const;
+  return { columns: columnsOf(tensor), rule };
 }

@@ -101,6 +101,17 @@ function top(x: Float32Array, columns: number, rule: TopRule): Float32Array {
   const out = x.slice();
   for (let row = 0; row < x.length; row += columns) {
     const keys = [...reference.keysOf(x.slice(row, row + columns))];
+    if (rule.gamma !== undefined) {
+      const k = Math.max(1, Math.floor(rule.density * columns));
+      const end = columns - Math.min(Math.floor(rule.gamma * columns), columns - k);
+      const order = keys.map((_, i) => i).sort((a, b) => keys[a]! - keys[b]! || a - b);
+      const chosen = order.slice(end - k, end);
+      const ends = [keys[chosen[0]!]!, keys[chosen.at(-1)!]!] as const;
+      const stays = (i: number) =>
+        rule.ties === "exact" ? chosen.includes(i) : keys[i]! >= ends[0] && keys[i]! <= ends[1];
+      for (let i = 0; i < columns; i++) if (!stays(i)) out[row + i] = 0;
+      continue;
+    }
     const counted = rule.of === "nonzero" ? keys.filter((k) => k > 0).length : columns;
     if (counted === 0) continue;
     const round = rule.rounding === "floor" ? Math.floor : Math.round;
@@ -113,7 +124,7 @@ function top(x: Float32Array, columns: number, rule: TopRule): Float32Array {
   return out;
 }
 
-describe("the largest of each row", () => {
+describe("the largest of each row, or those next to them,", () => {
   for (const columns of columnsTried) {
     test(`of rows of ${columns}`, () => {
       const x = coarse(Math.ceil(5000 / columns) * columns, columns);
@@ -126,6 +137,23 @@ describe("the largest of each row", () => {
               expect(difference(got.x, top(x, columns, rule))).toBe("");
             }
           }
+        }
+      }
+    });
+  }
+
+  for (const columns of columnsTried) {
+    test(`between the tails of rows of ${columns}`, () => {
+      const x = coarse(Math.ceil(5000 / columns) * columns, columns);
+      for (const [density, gamma] of [
+        [0.5, 0.125],
+        [0.9, 0.3],
+        [0.01, 0.9],
+        [0.3, 0],
+      ] as const) {
+        for (const ties of ["include", "exact"] as const) {
+          const rule: TopRule = { op: "top", density, of: "elements", rounding: "nearest", ties, gamma };
+          expect(difference(kept({ rows: { columns, rule } }, x, 0).x, top(x, columns, rule))).toBe("");
         }
       }
     });

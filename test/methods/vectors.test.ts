@@ -57,6 +57,24 @@ function expectNear(got: readonly number[], want: readonly number[]): void {
   });
 }
 
+/** The same, of a matrix. */
+async function mergeRows(
+  method: string,
+  rows: readonly (readonly number[])[],
+  recipe: Record<string, unknown>,
+): Promise<number[][]> {
+  const shape = [rows.length, rows[0]!.length];
+  return withTempFolder(async (temp) => {
+    const base = writeModel(join(temp, "base"), { w: { shape, data: rows.flatMap((r) => r.map(() => 0)) } });
+    const model = writeModel(join(temp, "m"), { w: { shape, data: rows.flat() } });
+    const models = [{ model, parameters: { weight: 1 } }];
+    const text = JSON.stringify({ merge_method: method, base_model: base, models, parameters: recipe });
+    await merge(requestFor(text), join(temp, "out"), { overwrite: false }, testHost());
+    const { values } = readCheckpoint(join(temp, "out")).get("w")!;
+    return rows.map((r, i) => [...values.slice(i * r.length, (i + 1) * r.length)]);
+  });
+}
+
 const title = (c: VectorCase) => `${c.method} ${JSON.stringify(c.params)}`;
 const withWeights = (models: string, weights: unknown) =>
   [...models].map((_, i) => ({ weight: (weights as number[])[i]! }));
@@ -291,6 +309,46 @@ describe("DELLA", () => {
   test("density 1 keeps everything, a single column stays with the density itself", async () => {
     expectNear(await mergeOne("della_linear", zeros, [deltaOf("A")], { density: 1 }, []), deltaOf("A"));
     expect(rankThreshold(0, 1, 0.75, 0.125)).toBe(2 ** 30);
+  });
+});
+
+describe("scope row", () => {
+  // Rows of different scales: a trim of the tensor would keep the second one only.
+  const rows = ["A", "B"].map(deltaOf).map((row, i) => row.map((x) => x * 2 ** (10 * i)));
+  const backToScale = (got: number[][]) => got.map((row, i) => row.map((x) => x / 2 ** (10 * i)));
+
+  test("TIES trims each row by itself", async () => {
+    const masks = ["A", "B"].map(
+      (delta) =>
+        ofMethod("topk_mask").find(
+          ({ params: p }) => p.delta === delta && p.density === 0.5 && p.tie === "exact-lowest-index",
+        )!.expected,
+    );
+    const got = await mergeRows("ties", rows, { density: 0.5, ties: "exact", scope: "row" });
+    expect(backToScale(got)).toEqual(["A", "B"].map((d, i) => deltaOf(d).map((x, k) => (masks[i]![k] ? x : 0))));
+  });
+
+  test("Breadcrumbs drops both tails of each row", async () => {
+    const recipe = { density: 0.5, gamma: 0.125, ties: "exact", scope: "row" };
+    const got = await mergeRows("breadcrumbs", rows, recipe);
+    expect(backToScale(got)).toEqual(ofMethod("breadcrumbs_delta").map((c) => c.expected));
+  });
+
+  test("DARE-TIES trims what is left of each row", async () => {
+    const recipe = { drop_rate: 0.5, rescale: false, trim: 0.5, ties: "exact", scope: "row" };
+    const untrimmed = await mergeRows("dare_ties", rows, { drop_rate: 0.5, rescale: false });
+    const got = await mergeRows("dare_ties", rows, recipe);
+    got.forEach((row, i) => {
+      const left = untrimmed[i]!.filter((x) => x !== 0).sort((a, b) => Math.abs(b) - Math.abs(a));
+      expect(left.length).toBeGreaterThan(1);
+      const kept = left.slice(0, Math.max(1, Math.round(left.length / 2)));
+      expect(
+        row
+          .filter((x) => x !== 0)
+          .sort((a, b) => Math.abs(b) - Math.abs(a))
+          .map(Math.abs),
+      ).toEqual(kept.map(Math.abs));
+    });
   });
 });
 
