@@ -39,7 +39,8 @@ export function rankKeep(tensor: MethodTensor, input: MethodInput, density: numb
 
 /** A trim or a window of a whole tensor, done in each of its rows. */
 export function topOfRows(tensor: MethodTensor, trim: ThresholdOperand): RowKeep {
-  const { density, of, rounding, ties, gamma } = trim;
+  const { density, of, ties, gamma } = trim;
+  const rounding = trim.rounding === "nearest" ? "nearest" : "floor";
   const rule = { op: "top", density, of, rounding, ties, ...(gamma === undefined ? {} : { gamma }) } as const;
   return { columns: columnsOf(tensor), rule };
 }
