@@ -177,3 +177,39 @@ export {
   /** (out, left, right, rank, pitch, count): out[j] ← Σ over k of left[k] · right[k·pitch + j], k ascending from +0. */
   fold_row,
 } from "./fold";
+
+// Whole matrices, f64, row-major; strides and counts in elements. `narrow` says that a factor is f32.
+export {
+  /** () → bytes of scratch that `gemm_f64` needs. */
+  gemm_scratch,
+  /**
+   * (c, cRow, a, aNarrow, aRow, aColumn, b, bNarrow, bRow, bColumn, m, n, depth, factor, scratch): c ← c + (factor·a)·b, m × n;
+   * element (i, k) of `a` is at i·aRow + k·aColumn, (k, j) of `b` at k·bRow + j·bColumn. Each element sums 256 inner indices
+   * from +0, in order, and adds that to what it was.
+   */
+  gemm_f64,
+  /** (a, b, count) → Σ a·b: even and odd indices apart. */
+  dot_f64,
+  /** (acc, x, factor, count): acc ← acc + factor·x. */
+  axpy_f64,
+  /** (acc f64, x f32, factor, count): acc ← acc + factor·x. */
+  axpy_f64_f32,
+  /** (x, factor, count): x ← factor·x. */
+  scale_f64,
+  /** (x, y, c, s, count): (x, y) ← (c·x + s·y, c·y − s·x). */
+  rotate_f64,
+  /** (y, a, stride, x, n): y ← y + A·x, A symmetric, read from its lower triangle. */
+  symv_f64,
+  /** (out f32, outRow, in f32, inRow, m, n): out[j][i] ← in[i][j] for i < m, j < n. */
+  transpose_f32,
+  /** (out f32, x f64, count): nearest even. */
+  narrow_f64,
+} from "./matrix";
+
+// Fourier transforms of complex f64, real and imaginary part side by side.
+export {
+  /** (y, x, n, p, s, twiddles, back, corner): a step of radix p, n divisible by s·p; corner has room for p numbers. */
+  fourier_step,
+  /** (out, a, b, count): out ← a·b. */
+  multiply_complex,
+} from "./fourier";

@@ -213,6 +213,36 @@ export interface KernelExports {
     weights: Pointer,
     count: number,
   ): number;
+
+  // Matrices in f64, row-major; strides and counts in elements.
+
+  gemm_scratch(): number;
+  gemm_f64(
+    c: Pointer,
+    cRow: number,
+    a: Pointer,
+    /** 1: `a` is f32. */
+    aNarrow: number,
+    aRow: number,
+    aColumn: number,
+    b: Pointer,
+    bNarrow: number,
+    bRow: number,
+    bColumn: number,
+    m: number,
+    n: number,
+    depth: number,
+    factor: number,
+    scratch: Pointer,
+  ): void;
+  dot_f64(a: Pointer, b: Pointer, count: number): number;
+  axpy_f64(acc: Pointer, x: Pointer, factor: number, count: number): void;
+  axpy_f64_f32(acc: Pointer, x: Pointer, factor: number, count: number): void;
+  scale_f64(x: Pointer, factor: number, count: number): void;
+  rotate_f64(x: Pointer, y: Pointer, c: number, s: number, count: number): void;
+  symv_f64(y: Pointer, a: Pointer, stride: number, x: Pointer, n: number): void;
+  transpose_f32(out: Pointer, outRow: number, input: Pointer, inRow: number, m: number, n: number): void;
+  narrow_f64(out: Pointer, x: Pointer, count: number): void;
 }
 
 /** The fused kernels take up to this many models. */
@@ -225,8 +255,14 @@ export interface Kernel {
   readonly heapStart: Pointer;
   /** How many bytes from `heapStart` on are the caller's. */
   readonly byteLength: number;
-  /** A view on the memory. It stays good: the memory does not grow after creation. */
+  /** A view on the memory, good until `reserve` grows it. */
   u8(pointer: Pointer, byteLength: number): Uint8Array<ArrayBuffer>;
+  /**
+   * Sees to it that at least `bytes` bytes are the caller's, and leaves what they hold.
+   *
+   * @throws BraidError `memory-budget` when the engine does not give that much.
+   */
+  reserve(bytes: number): void;
 }
 
 const pageBytes = 65536;
@@ -247,19 +283,24 @@ export function createKernel(module: WebAssembly.Module, bytes: number): Kernel 
   const { exports } = instantiateSync<KernelExports & Record<string, unknown>>(module);
   const memory = exports.memory!;
   const heapStart = Math.ceil(exports.heap_base() / alignment) * alignment;
-  const missing = heapStart + bytes - memory.buffer.byteLength;
-  if (missing > 0) {
+  const reserve = (wanted: number): void => {
+    const missing = heapStart + wanted - memory.buffer.byteLength;
+    if (missing <= 0) return;
     try {
       memory.grow(Math.ceil(missing / pageBytes));
     } catch (cause) {
-      fail("memory-budget", `Cannot give the kernels ${bytes} bytes of memory: the engine refuses`, { cause });
+      fail("memory-budget", `Cannot give the kernels ${wanted} bytes of memory: the engine refuses`, { cause });
     }
-  }
+  };
+  reserve(bytes);
   return {
     exports,
     memory,
     heapStart,
-    byteLength: memory.buffer.byteLength - heapStart,
+    get byteLength() {
+      return memory.buffer.byteLength - heapStart;
+    },
     u8: (pointer, byteLength) => new Uint8Array(memory.buffer, pointer, byteLength),
+    reserve,
   };
 }
