@@ -243,6 +243,17 @@ export interface KernelExports {
   symv_f64(y: Pointer, a: Pointer, stride: number, x: Pointer, n: number): void;
   transpose_f32(out: Pointer, outRow: number, input: Pointer, inRow: number, m: number, n: number): void;
   narrow_f64(out: Pointer, x: Pointer, count: number): void;
+  fourier_step(
+    y: Pointer,
+    x: Pointer,
+    n: number,
+    p: number,
+    s: number,
+    twiddles: Pointer,
+    back: number,
+    corner: Pointer,
+  ): void;
+  multiply_complex(out: Pointer, a: Pointer, b: Pointer, count: number): void;
 }
 
 /** The fused kernels take up to this many models. */

@@ -149,7 +149,42 @@ export interface CopyProgram {
   readonly byteWidth: number;
 }
 
-export type Program = MergeProgram | CopyProgram;
+/** What is done to the deltas of a whole matrix (docs/methods/). Sums of δ run in the order of the terms. */
+export type MatrixRule =
+  /** STAR: of each δ the first singular components that hold `share` of the nuclear norm, scaled to all of it; w·δ summed. */
+  | { readonly op: "star"; readonly share: number }
+  /** TSV-Merge: the first `rank` components of each w·δ, decorrelated. */
+  | { readonly op: "tsv"; readonly rank: number }
+  /**
+   * Iso-C: the sum of w·δ with equal singular values. With `specific` > 0, Iso-CTS: `common` components of the sum and `specific`
+   * of each w·δ.
+   */
+  | { readonly op: "isotropic"; readonly common: number; readonly specific: number }
+  /**
+   * FR-Merging: frequencies below `cutoff`·min(rows, columns)/2 bins are taken off each δ; their sum is weighted by w, or, with
+   * `energy`, by the share of the mean |δ| that is left.
+   */
+  | { readonly op: "high-pass"; readonly cutoff: number; readonly energy: boolean };
+
+/** out = base + λ · rule( x_i − base ), on all of a matrix: one task, whatever the slices. */
+export interface MatrixProgram {
+  readonly op: "matrix";
+  readonly inputs: readonly FloatDtype[];
+  readonly out: FloatDtype;
+  readonly rows: number;
+  readonly columns: number;
+  readonly base: number;
+  readonly terms: readonly { readonly input: number; readonly weight: number }[];
+  readonly rule: MatrixRule;
+  readonly lambda: number;
+}
+
+export type Program = MergeProgram | CopyProgram | MatrixProgram;
+
+/** What a matrix program found out, by what it is about: one number a term, or one in all. */
+export type MatrixFacts = Readonly<Partial<Record<MatrixFact, readonly number[]>>>;
+export const matrixFactNames = ["rank", "share of components", "energy removed", "interference"] as const;
+export type MatrixFact = (typeof matrixFactNames)[number];
 
 /** What a survey looks at: a whole input, or its delta to the base, after a selection. */
 export interface Operand {
@@ -367,6 +402,8 @@ export interface MergeReceipt {
   readonly kept: readonly number[];
   /** Copy programs: the first input whose bytes differ from input 0's, or −1. */
   readonly differs: number;
+  /** Matrix programs. */
+  readonly facts?: MatrixFacts;
   readonly nanoseconds: Nanoseconds;
   readonly profile?: TaskProfile;
 }

@@ -6,12 +6,12 @@ import { byteWidth } from "../tensor/dtype.ts";
 import { fuse } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
+import { NonFiniteTally } from "./non-finite.ts";
 import { Scratch } from "./operand.ts";
+import { MatrixRun } from "./matrix.ts";
 import type {
-  Location,
   MergeReceipt,
   MergeTask,
-  NonFinite,
   Receipt,
   SurveyReceipt,
   SurveyTask,
@@ -22,20 +22,17 @@ import { maxSlots, pieceElements, rowColumns, rowTile, tileElements, tileOf } fr
 import { rowScratch } from "./rows.ts";
 import { PhaseClock, Stopwatch } from "./stopwatch.ts";
 import { SurveyRun } from "./survey.ts";
+import type { TaskIo } from "./task-io.ts";
 import { TileMerger } from "./tile.ts";
 import { createReader, type Reader, readerBytes } from "./view.ts";
-
-/** How tensor bytes reach the kernel's memory and leave it. Both may answer at once or with a promise. */
-export interface TaskIo {
-  read(at: Location, offset: number, target: Uint8Array): void | Promise<void>;
-  write(at: Location, offset: number, data: Uint8Array): void | Promise<void>;
-}
 
 /**
  * Elements that a worker holds at a time. 64 Ki keeps every stream of a stride in L2 (bf16, five streams: 640 KiB); larger
  * strides measured slower, because the write then finds its bytes in L3.
  */
 export const maxStrideElements = 65_536;
+
+export type { TaskIo } from "./task-io.ts";
 
 /**
  * Bytes of a worker's memory that hold tiles, masks and histograms rather than strides. `columns`: those of a task that works by
@@ -69,25 +66,6 @@ export function rowWorkerBytes(inputs: number, bytesPerElement: number, columns:
   return scratchBytes(inputs, columns) + bytesPerElement * rowTile(columns) + 64 * (inputs + 3);
 }
 
-/** Counts non-finite elements per input as tiles go by. */
-export class NonFiniteTally {
-  private readonly seen: { count: number; first: number }[];
-
-  constructor(inputs: number) {
-    this.seen = Array.from({ length: inputs }, () => ({ count: 0, first: -1 }));
-  }
-
-  add(input: number, count: number, first: number): void {
-    const s = this.seen[input]!;
-    if (s.first < 0) s.first = first;
-    s.count += count;
-  }
-
-  list(): NonFinite[] {
-    return this.seen.flatMap((s, input) => (s.count > 0 ? [{ input, count: s.count, first: s.first }] : []));
-  }
-}
-
 export class Runner {
   private readonly kernel: Kernel;
   private readonly io: TaskIo;
@@ -113,7 +91,9 @@ export class Runner {
 
   private async dispatch(task: Task, signal?: AbortSignal): Promise<Receipt> {
     if (task.kind === "survey") return this.survey(task, signal);
-    return task.program.op === "copy" ? this.copy(task, signal) : this.merge(task, signal);
+    const { program } = task;
+    if (program.op === "matrix") return new MatrixRun(this.kernel, task, program, this.io, this.now, signal).run();
+    return program.op === "copy" ? this.copy(task, signal) : this.merge(task, signal);
   }
 
   private async merge(task: MergeTask, signal?: AbortSignal): Promise<MergeReceipt> {

@@ -64,7 +64,13 @@ export class PhaseClock {
       const call = (kernel.exports as unknown as Record<string, unknown>)[name];
       exports[name] = typeof call === "function" ? this.timed(name, call as (...args: number[]) => unknown) : call;
     }
-    this.kernel = { ...kernel, exports: exports as unknown as KernelExports };
+    this.kernel = {
+      ...kernel,
+      exports: exports as unknown as KernelExports,
+      get byteLength() {
+        return kernel.byteLength;
+      },
+    };
   }
 
   begin(task: Task): void {
