@@ -172,6 +172,14 @@ export interface MergeSummary {
     readonly first: number;
   }[];
   readonly overflow: number;
+  /** Of methods on whole matrices: e.g. the ranks that they kept, over tensors and models, and where least and most was. */
+  readonly methodFacts: readonly {
+    readonly fact: string;
+    readonly tensors: number;
+    readonly mean: number;
+    readonly least: { readonly tensor: string; readonly value: number };
+    readonly most: { readonly tensor: string; readonly value: number };
+  }[];
   readonly peakMemoryBytes: number | null;
   readonly plannedPeakBytes: number;
   readonly planSha256: string;

@@ -291,9 +291,28 @@ async function run(
   let reported = Number.NEGATIVE_INFINITY;
   const totalBytes = plan.bytesRead + plan.bytesWritten;
   const ahead = new ReadAhead(plan, host);
+  /** Bytes of long tasks that are partly done. */
+  const underWay = new Map<number, number>();
+  const tell = (tensor: string) => {
+    const now = host.now();
+    if (now - reported < progressMs) return;
+    reported = now;
+    const partly = [...underWay.values()].reduce((a, b) => a + b, 0);
+    host.report({
+      type: "progress",
+      doneBytes: doneBytes + partly,
+      totalBytes,
+      tensor,
+      seconds: (now - started) / 1000,
+    });
+  };
   const conductor = new Conductor(plan, method, {
     outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
     kept: (model, kept) => tally.addModel(model, kept),
+    beat: (bytes, tensor, task) => {
+      underWay.set(task.id, bytes);
+      tell(tensor.name);
+    },
     progress: (bytes, tensor, task, receipt) => {
       for (const part of ["read", "compute", "write"] as const) workerSeconds[part] += receipt.nanoseconds[part] / 1e9;
       profiler?.task(tensor.name, task, receipt);
@@ -316,10 +335,8 @@ async function run(
         }
       }
       doneBytes += bytes;
-      const now = host.now();
-      if (now - reported < progressMs) return;
-      reported = now;
-      host.report({ type: "progress", doneBytes, totalBytes, tensor: tensor.name, seconds: (now - started) / 1000 });
+      underWay.delete(task.id);
+      tell(tensor.name);
     },
   });
   const start = host.now();
@@ -448,7 +465,10 @@ async function writeBeside(
     runtime: host.runtime,
   };
   if (request.writeModelCard)
-    await stage.writeText("README.md", modelCard(provenance, host.fs.split(host.fs.resolve(host.cwd, out)).file));
+    await stage.writeText(
+      "README.md",
+      modelCard(provenance, host.fs.split(host.fs.resolve(host.cwd, out)).file, facts.methodFacts),
+    );
   await stage.writeText("mergekit_config.yml", request.recipe.text);
   if (plan.outputs.length > 1) await stage.writeText(indexName, indexJson(outputFiles(plan)));
   await stage.writeText("braid.json", manifest(provenance, facts));

@@ -31,7 +31,7 @@ export interface Provenance {
 const yamlString = (text: string) => JSON.stringify(text);
 
 /** README.md: front matter as the hub reads it, then what was done, in words and as the recipe. */
-export function modelCard(p: Provenance, title: string): string {
+export function modelCard(p: Provenance, title: string, methodFacts: MergeSummary["methodFacts"] = []): string {
   const licenses = new Set(p.models.map((m) => m.license));
   const license = licenses.size === 1 ? [...licenses][0] : undefined;
   const hubIds = p.models.flatMap((m) => (m.repo ? [m.repo] : []));
@@ -63,6 +63,7 @@ export function modelCard(p: Provenance, title: string): string {
     "",
     ...models,
     "",
+    ...factLines(methodFacts),
     "## Recipe",
     "",
     `${fence}yaml`,
@@ -74,12 +75,23 @@ export function modelCard(p: Provenance, title: string): string {
   ].join("\n");
 }
 
+/** What the method found in its matrices, if it tells. */
+function factLines(facts: MergeSummary["methodFacts"]): string[] {
+  if (facts.length === 0) return [];
+  const digits = (x: number) => String(Number(x.toPrecision(4)));
+  const lines = facts.map(
+    ({ fact, tensors, mean, least, most }) =>
+      `- ${fact}: ${digits(mean)} in the mean of ${tensors} matrices, from ${digits(least.value)} (\`${least.tensor}\`) to ${digits(most.value)} (\`${most.tensor}\`)`,
+  );
+  return ["## Matrices", "", ...lines, ""];
+}
+
 /** braid.json: enough to repeat the merge and to check its files. Times and machine are left out, so that it repeats too. */
 export function manifest(
   p: Provenance,
   summary: Pick<
     MergeSummary,
-    "files" | "tensors" | "parameters" | "dropRates" | "densities" | "nonFinite" | "overflow"
+    "files" | "tensors" | "parameters" | "dropRates" | "densities" | "nonFinite" | "overflow" | "methodFacts"
   >,
 ): string {
   const { plan } = p;
@@ -110,6 +122,7 @@ export function manifest(
       densities: summary.densities,
       nonFinite: summary.nonFinite,
       overflow: summary.overflow,
+      ...(summary.methodFacts.length > 0 ? { methodFacts: summary.methodFacts } : {}),
     },
     null,
     1,

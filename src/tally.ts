@@ -4,6 +4,7 @@
 import { type Diagnostic, fail, quote } from "./errors.ts";
 import type { TensorOutcome } from "./exec/conduct.ts";
 import type { MergeSummary } from "./host.ts";
+import { type MatrixFact, matrixFactNames } from "./kernel/program.ts";
 import type { Plan, PlanTensor } from "./plan/plan.ts";
 
 interface Kept {
@@ -20,6 +21,8 @@ export class Tally {
   private readonly remarks = new Map<string, { first: string; tensors: number }>();
   /** Elements kept of a model whose tensors were ranked together. */
   private readonly together = new Map<number, number>();
+  /** What matrix programs found, by fact and tensor. */
+  private readonly facts = new Map<MatrixFact, Map<string, readonly number[]>>();
   private overflow = 0;
 
   constructor(plan: Plan) {
@@ -63,6 +66,10 @@ export class Tally {
       );
     }
     this.count(tensor, outcome.kept);
+    for (const fact of matrixFactNames) {
+      const values = outcome.facts?.[fact];
+      if (values) this.facts.set(fact, (this.facts.get(fact) ?? new Map()).set(tensor.name, values));
+    }
     if (outcome.remark === null) return;
     const said = this.remarks.get(outcome.remark);
     if (said) {
@@ -106,7 +113,20 @@ export class Tally {
     return null;
   }
 
-  summary(): Pick<MergeSummary, "dropRates" | "densities" | "nonFinite" | "overflow"> {
+  /** Over all tensors and models; tensors end in any order, so sums run in the order of their names. */
+  private methodFacts(): MergeSummary["methodFacts"] {
+    return matrixFactNames.flatMap((fact) => {
+      const found = [...(this.facts.get(fact) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
+      const values = found.flatMap(([tensor, list]) => list.map((value) => ({ tensor, value })));
+      if (values.length === 0) return [];
+      const least = values.reduce((a, b) => (b.value < a.value ? b : a));
+      const most = values.reduce((a, b) => (b.value > a.value ? b : a));
+      const mean = values.reduce((sum, v) => sum + v.value, 0) / values.length;
+      return [{ fact, tensors: found.length, mean, least, most }];
+    });
+  }
+
+  summary(): Pick<MergeSummary, "dropRates" | "densities" | "nonFinite" | "overflow" | "methodFacts"> {
     const list = (from: Map<number, Kept>, rate: (k: Kept, model: number) => number) =>
       [...from]
         .sort(([a], [b]) => a - b)
@@ -120,6 +140,7 @@ export class Tally {
       densities: list(this.magnitude, (k, model) => (k.kept + (this.together.get(model) ?? 0)) / k.total),
       nonFinite: this.nonFinite,
       overflow: this.overflow,
+      methodFacts: this.methodFacts(),
     };
   }
 }

@@ -281,6 +281,40 @@ const cases: Refusal[] = [
       }),
   },
   {
+    name: "eta above 100 %",
+    recipe: "merge_method: star\nbase_model: …/base\nmodels: [{model: …/a}, {model: …/b}]\nparameters: {eta: 101}",
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["eta", "101"],
+    prepare: matrixModels,
+  },
+  {
+    name: "components that do not fit side by side",
+    recipe:
+      "merge_method: tsv\nbase_model: …/base\nmodels: [{model: …/a}, {model: …/b}]\nparameters: {rank_fraction: 0.75}",
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["3 components", "2 models", "4 in all"],
+    prepare: matrixModels,
+  },
+  {
+    name: "a common fraction of all",
+    recipe:
+      "merge_method: iso_cts\nbase_model: …/base\nmodels: [{model: …/a}, {model: …/b}]\nparameters: {common_fraction: 1}",
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["common_fraction"],
+    prepare: matrixModels,
+  },
+  {
+    name: "a filter without a cutoff",
+    recipe: "merge_method: free\nbase_model: …/base\nmodels: [{model: …/a}, {model: …/b}]\nparameters: {lambda: 1}",
+    kind: "recipe-parameter",
+    exit: 2,
+    says: ["cutoff"],
+    prepare: matrixModels,
+  },
+  {
     name: "an output that exists",
     recipe: `merge_method: linear\n${weighted}`,
     kind: "output-exists",
@@ -289,6 +323,11 @@ const cases: Refusal[] = [
     prepare: (t) => writeModel(join(t, "out"), { w: { data: [1] } }),
   },
 ];
+
+function matrixModels(temp: string): void {
+  for (const name of ["base", "a", "b"])
+    writeModel(join(temp, name), { "layers.0.w": { data: Array.from({ length: 16 }, (_, i) => i), shape: [4, 4] } });
+}
 
 describe("a merge that cannot be is refused", () => {
   for (const c of cases) {

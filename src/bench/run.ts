@@ -38,6 +38,7 @@ export async function runPass(prepared: Prepared, job: Job, executor: Executor, 
   const conductor = new Conductor(plan, method, {
     outcome: () => {},
     kept: () => {},
+    beat: () => {},
     progress: (_, tensor, task, receipt) => {
       compute += receipt.nanoseconds.compute;
       read += task.count * tensor.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);

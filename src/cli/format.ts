@@ -5,9 +5,9 @@ export function formatCount(n: number): string {
   return String(n).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
 }
 
-/** "1 tensor", "39 tensors". */
-export function plural(n: number, noun: string): string {
-  return `${formatCount(n)} ${noun}${n === 1 ? "" : "s"}`;
+/** "1 tensor", "39 tensors", "2 matrices". */
+export function plural(n: number, noun: string, many = `${noun}s`): string {
+  return `${formatCount(n)} ${n === 1 ? noun : many}`;
 }
 
 function scaled(n: number, step: number, units: readonly string[]): string {

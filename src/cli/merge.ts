@@ -17,6 +17,7 @@ import {
   formatSeconds,
   formatShare,
   formatTable,
+  formatValue,
   plural,
   printable,
 } from "./format.ts";
@@ -69,6 +70,10 @@ export function summaryText(summary: MergeSummary): string {
     ["bytes", `${formatBytes(bytesRead)} read, ${formatBytes(bytesWritten)} written`],
     ...rateTable(summary.dropRates, "dropped"),
     ...rateTable(summary.densities, "kept"),
+    ...summary.methodFacts.map(({ fact, mean, least, most, tensors }) => [
+      fact,
+      `${formatValue(mean)} in the mean of ${plural(tensors, "matrix", "matrices")}, ${formatValue(least.value)} to ${formatValue(most.value)} (${printable(most.tensor)})`,
+    ]),
     ...summary.nonFinite.map(({ model, tensor, count, first }, i) => [
       i === 0 ? "non-finite" : "",
       `${formatCount(count)} in ${printable(tensor)} of ${printable(model)}, the first at ${formatCount(first)}`,

@@ -1,7 +1,8 @@
 // `braid plan`: everything that a merge would do, without doing it.
 
 import type { Diagnostic } from "../errors.ts";
-import type { Keep, Scalar, Survey, Term } from "../kernel/program.ts";
+import { flopsPerSecond } from "../kernel/matrix-cost.ts";
+import type { Keep, MatrixRule, Scalar, Survey, Term } from "../kernel/program.ts";
 import { prepare } from "../merge.ts";
 import type { Plan, PlanTensor } from "../plan/plan.ts";
 import {
@@ -9,6 +10,7 @@ import {
   formatCount,
   formatMemory,
   formatParameters,
+  formatSeconds,
   formatShape,
   formatTable,
   plural,
@@ -44,10 +46,30 @@ function keepText({ random, magnitude }: Keep): string {
   return parts.length > 0 ? ` (${parts.join(", ")})` : "";
 }
 
+function ruleText(rule: MatrixRule): string {
+  switch (rule.op) {
+    case "star":
+      return `star ${digits(100 * rule.share)} %`;
+    case "tsv":
+      return `tsv rank ${rule.rank}`;
+    case "isotropic":
+      return rule.specific === 0 ? "iso" : `iso ${rule.common} + ${rule.specific} each`;
+    case "high-pass":
+      return `high-pass ${digits(rule.cutoff)}`;
+  }
+}
+
 /** A program in one line; iN is model N of the plan, ‹x› comes from a survey: "i3 + elect(7·i0 (drop 90 %) + …)". */
 export function programText({ program, inputs, solve }: PlanTensor): string {
   if (program.op === "copy") return "copy";
   const model = (input: number) => `i${inputs[input]?.model ?? "?"}`;
+  if (program.op === "matrix") {
+    const deltas = program.terms
+      .map((t) => `${t.weight === 1 ? "" : `${digits(t.weight)}·`}${model(t.input)}`)
+      .join(", ");
+    const factor = program.lambda === 1 ? "" : `${digits(program.lambda)}·`;
+    return `${model(program.base)} + ${factor}${ruleText(program.rule)}(${deltas})`;
+  }
   const sum = program.terms.map((term) => `${coefficient(term)}${model(term.input)}${keepText(term.keep)}`).join(" + ");
   const lambda = program.lambda === 1 ? "" : `${scalar(program.lambda)}·`;
   const { combine } = program;
@@ -59,7 +81,7 @@ export function programText({ program, inputs, solve }: PlanTensor): string {
 /** Index of the model that deltas are taken from, or null. */
 export function baseModel(plan: Plan): number | null {
   for (const { program, inputs } of plan.tensors) {
-    if (program.op === "merge" && program.base !== null) return inputs[program.base]?.model ?? null;
+    if (program.op !== "copy" && program.base !== null) return inputs[program.base]?.model ?? null;
   }
   return null;
 }
@@ -70,6 +92,15 @@ function surveyCounts(plan: Plan): string {
   for (const { surveys } of plan.tensors)
     for (const s of surveys) counts.set(titleOf(s), (counts.get(titleOf(s)) ?? 0) + 1);
   return [...counts].map(([title, n]) => `${formatCount(n)} × ${title}`).join(", ") || "none";
+}
+
+/** How long matrices take, which is most of the time where there are any. */
+function matrixRows({ tensors, flops, memory }: Plan): string[][] {
+  const matrices = tensors.filter((t) => t.program.op === "matrix").length;
+  if (matrices === 0) return [];
+  const seconds = flops / flopsPerSecond / Math.min(memory.workers, matrices);
+  const rate = `${digits(flops / 1e9)} Gflop at ${digits(flopsPerSecond / 1e9)} a second and worker`;
+  return [["matrices", `${formatCount(matrices)}, about ${formatSeconds(seconds)}: ${rate}`]];
 }
 
 export function writePlan(screen: Screen, plan: Plan, all: boolean): void {
@@ -86,9 +117,10 @@ export function writePlan(screen: Screen, plan: Plan, all: boolean): void {
         `${formatCount(slices)} of at most ${formatCount(memory.sliceElements)} elements, ${plural(memory.workers, "worker")}`,
       ],
       ["surveys", surveyCounts(plan)],
+      ...matrixRows(plan),
       [
         "memory",
-        `${formatMemory(memory.peakBytes)} at the peak: ${memory.workers} × ${formatMemory(memory.workerBytes)} for workers, ${formatMemory(memory.surveyBytes)} for surveys, ${formatMemory(memory.runtimeBytes)} for the runtime; limit ${formatMemory(memory.limitBytes)}`,
+        `${formatMemory(memory.peakBytes)} at the peak: ${memory.workers} × ${formatMemory(Math.max(memory.workerBytes, memory.matrixBytes))} for workers, ${formatMemory(memory.surveyBytes)} for surveys, ${formatMemory(memory.runtimeBytes)} for the runtime; limit ${formatMemory(memory.limitBytes)}`,
       ],
       ["policy", `non-finite ${plan.policy.nonFinite}, overflow ${plan.policy.overflow}`],
       ["kernels", `sha256 ${plan.kernelSha256}`],

@@ -2,6 +2,7 @@
 // no worker waits for a survey to close. A survey that ranks all tensors together runs before any of them is merged.
 
 import type {
+  MatrixFacts,
   MergeReceipt,
   NonFinite,
   Program,
@@ -14,7 +15,7 @@ import type {
 import { tileOf } from "../kernel/program.ts";
 import { cutView } from "../kernel/view.ts";
 import type { Method, Solved, SurveyResult } from "../methods/method.ts";
-import type { Plan, PlanTensor } from "../plan/plan.ts";
+import { type Plan, type PlanTensor, readWidth } from "../plan/plan.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 import type { TaskSource } from "./drive.ts";
 import { gather } from "./gather.ts";
@@ -38,6 +39,8 @@ export interface TensorOutcome {
   readonly overflow: { readonly count: number; readonly first: number };
   /** Elements kept, per term of the program. */
   readonly kept: readonly number[];
+  /** Of a matrix program. */
+  readonly facts: MatrixFacts | null;
   /** What the method says of it. */
   readonly remark: string | null;
   /** The first input whose integer bytes differ, or −1. */
@@ -49,6 +52,8 @@ export interface ConductorHooks {
   outcome(outcome: TensorOutcome, complete: boolean): void;
   /** Bytes read and written by a finished task. */
   progress(bytes: number, tensor: PlanTensor, task: Task, receipt: Receipt): void;
+  /** Of a task under way, the bytes that the share of it that is done stands for. */
+  beat(bytes: number, tensor: PlanTensor, task: Task): void;
   /** How many elements of a model a survey of all tensors keeps: those of its tensors are not counted one by one. */
   kept(model: number, kept: number): void;
 }
@@ -75,6 +80,7 @@ interface OpenTensor {
   overflow: { count: number; first: number };
   kept: number[];
   differs: number;
+  facts: MatrixFacts | null;
 }
 
 export class Conductor implements TaskSource {
@@ -121,6 +127,7 @@ export class Conductor implements TaskSource {
         overflow: { count: 0, first: -1 },
         kept: [],
         differs: -1,
+        facts: null,
       };
       this.open.push(opened);
       this.advance(opened, null);
@@ -202,7 +209,13 @@ export class Conductor implements TaskSource {
     if (t.left === 0 && t.merging) this.finish(t);
   }
 
+  beat(task: Task, share: number): void {
+    const t = this.owners.get(task.id);
+    if (t) this.hooks.beat(share * this.bytesOf(task, t.tensor), t.tensor, task);
+  }
+
   private addMerge(t: OpenTensor, receipt: MergeReceipt): void {
+    t.facts = receipt.facts ?? t.facts;
     receipt.kept.forEach((k, i) => {
       t.kept[i] = (t.kept[i] ?? 0) + k;
     });
@@ -242,7 +255,8 @@ export class Conductor implements TaskSource {
     const program: Program =
       t.tensor.program.op === "merge" ? resolveProgram(t.tensor.program, this.scalars(t)) : t.tensor.program;
     const tile = tileOf(program.op === "merge" ? program.terms : []);
-    this.slices(0, t.tensor.count, tile, (first, count) => {
+    const elements = program.op === "matrix" ? t.tensor.count : this.plan.memory.sliceElements;
+    const queue = (first: number, count: number) => {
       this.queue(t, {
         kind: "merge",
         id: this.nextId++,
@@ -253,7 +267,8 @@ export class Conductor implements TaskSource {
         program: program.op === "merge" ? cutLines(program, first, count) : program,
         policy: this.plan.policy,
       });
-    });
+    };
+    this.slices(0, t.tensor.count, tile, queue, elements);
     if (t.left === 0) this.finish(t);
   }
 
@@ -322,11 +337,12 @@ export class Conductor implements TaskSource {
     const { tensor, results } = t;
     const surveyed = results.length > 0 && results.length === tensor.surveys.length;
     const remark = (surveyed && this.method.remark?.(tensor.solve, results)) || null;
-    return { tensor, nonFinite, overflow: t.overflow, kept: keptOf(t), remark, differs: t.differs };
+    const { overflow, facts, differs } = t;
+    return { tensor, nonFinite, overflow, kept: keptOf(t), facts, remark, differs };
   }
 
   private bytesOf(task: Task, tensor: PlanTensor): number {
-    const read = tensor.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
+    const read = readWidth(tensor);
     return task.count * (read + (task.kind === "merge" ? byteWidth(tensor.dtype) : 0));
   }
 }

@@ -7,6 +7,8 @@ import type { Executor } from "./executor.ts";
 export interface TaskSource {
   next(): Task | "wait" | null;
   done(task: Task, receipt: Receipt): void;
+  /** A long task is under way, and this much of it is done. */
+  beat?(task: Task, share: number): void;
 }
 
 /**
@@ -39,18 +41,20 @@ export function drive(source: TaskSource, executor: Executor, signal: AbortSigna
   };
   const start = (task: Task) => {
     underWay++;
-    executor.run(task, stop.signal).then(
-      (receipt) => {
-        underWay--;
-        attempt(() => source.done(task, receipt));
-        pump();
-      },
-      (error) => {
-        underWay--;
-        fail(error);
-        pump();
-      },
-    );
+    executor
+      .run(task, stop.signal, (share) => source.beat?.(task, share))
+      .then(
+        (receipt) => {
+          underWay--;
+          attempt(() => source.done(task, receipt));
+          pump();
+        },
+        (error) => {
+          underWay--;
+          fail(error);
+          pump();
+        },
+      );
   };
   /** Calls into the source, unless it is over; what it throws is a failure like a task's. */
   const attempt = (step: () => void) => {

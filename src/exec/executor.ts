@@ -22,8 +22,11 @@ export interface Job {
 export interface Executor {
   /** Tasks that it takes at the same time; those beyond its workers wait there, so that no worker idles for a message. */
   readonly capacity: number;
-  /** Runs one task. Rejects with a BraidError (I/O), or with the signal's reason when aborted. */
-  run(task: Task, signal: AbortSignal): Promise<Receipt>;
+  /**
+   * Runs one task. Rejects with a BraidError (I/O), or with the signal's reason when aborted. Of a long one `beat` is told now and
+   * then how much is done, in [0, 1).
+   */
+  run(task: Task, signal: AbortSignal, beat?: (share: number) => void): Promise<Receipt>;
   /**
    * Ends workers and closes files. Output files are synced before it resolves, unless the job says otherwise, or a task failed or was aborted: then it is
    * quick, within 2 s, and nothing that was written may be used. Rejects when a sync failed. May be called again.

@@ -26,6 +26,7 @@ export function createInlineExecutor({
 }: InlineOptions): Executor {
   const files = new JobFiles(job.files, opener);
   let current: AbortSignal | null = null;
+  let onBeat: ((share: number) => void) | undefined;
   const runTask = createRunner(
     module,
     job,
@@ -38,6 +39,11 @@ export function createInlineExecutor({
         current?.throwIfAborted();
         return files.write(at, offset, data);
       },
+      beat(share) {
+        onBeat?.(share);
+        if (now() - gaveWay < giveWayMs) return current?.throwIfAborted();
+        return giveWay().then(() => current?.throwIfAborted());
+      },
     },
     now,
   );
@@ -46,13 +52,16 @@ export function createInlineExecutor({
   let broken = false;
   let closing: Promise<void> | null = null;
 
-  async function runNext(task: Task, signal: AbortSignal): Promise<Receipt> {
-    if (now() - gaveWay >= giveWayMs) {
-      await new Promise((resolve) => setTimeout(resolve, 0));
-      gaveWay = now();
-    }
+  async function giveWay(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    gaveWay = now();
+  }
+
+  async function runNext(task: Task, signal: AbortSignal, beat?: (share: number) => void): Promise<Receipt> {
+    if (now() - gaveWay >= giveWayMs) await giveWay();
     signal.throwIfAborted();
     current = signal;
+    onBeat = beat;
     try {
       return await runTask(task);
     } catch (e) {
@@ -64,9 +73,9 @@ export function createInlineExecutor({
   }
   return {
     capacity: 1,
-    run(task, signal) {
+    run(task, signal, beat) {
       if (closing) return Promise.reject(new Error("The executor is closed"));
-      const result = last.then(() => runNext(task, signal));
+      const result = last.then(() => runNext(task, signal, beat));
       last = result.catch(() => {});
       return result;
     },

@@ -25,6 +25,8 @@ export type FromWorker =
   | { readonly type: "ready" }
   /** The worker cannot work at all: its kernel or its memory could not be made. */
   | { readonly type: "unfit"; readonly error: WireError }
+  /** The task is still under way, and this share of it is done. */
+  | { readonly type: "beat"; readonly slot: number; readonly share: number }
   | { readonly type: "receipt"; readonly slot: number; readonly receipt: Receipt }
   | { readonly type: "error"; readonly slot: number; readonly error: WireError }
   | { readonly type: "synced"; readonly error: WireError | null }

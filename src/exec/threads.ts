@@ -33,6 +33,7 @@ interface Call {
   readonly resolve: (receipt: Receipt) => void;
   readonly reject: (error: unknown) => void;
   readonly onAbort: () => void;
+  readonly beat: ((share: number) => void) | undefined;
   /** Answered or aborted: nobody waits for it any more. */
   settled: boolean;
   attempts: number;
@@ -86,13 +87,13 @@ class ThreadPool implements Executor {
     for (let i = 0; i < options.workers; i++) this.spawn();
   }
 
-  run(task: Task, signal: AbortSignal): Promise<Receipt> {
+  run(task: Task, signal: AbortSignal, beat?: (share: number) => void): Promise<Receipt> {
     if (signal.aborted) return Promise.reject(signal.reason);
     if (this.failure) return Promise.reject(this.failure);
     if (this.closing) return Promise.reject(new Error("The executor is closed"));
     const { promise, resolve, reject } = Promise.withResolvers<Receipt>();
     const onAbort = () => this.cancel(call, signal.reason);
-    const call: Call = { task, signal, resolve, reject, onAbort, settled: false, attempts: 0 };
+    const call: Call = { task, signal, resolve, reject, onAbort, beat, settled: false, attempts: 0 };
     signal.addEventListener("abort", onAbort, { once: true });
     this.waiting.push(call);
     this.dispatch();
@@ -141,6 +142,7 @@ class ThreadPool implements Executor {
 
   private hear(member: Member, message: FromWorker): void {
     if (message.type === "ready") this.started = member.ready = true;
+    else if (message.type === "beat") member.slots[message.slot]?.beat?.(message.share);
     else if (message.type === "receipt")
       this.settle(this.take(member, message.slot), numbered(message.receipt, member), null);
     else if (message.type === "error") this.settle(this.take(member, message.slot), null, errorFromWire(message.error));

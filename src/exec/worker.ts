@@ -60,6 +60,9 @@ export function createWorkerLoop(host: WorkerHost): (message: ToWorker) => void 
   };
 }
 
+/** A task tells no more often than this how far it is. */
+const beatMs = 200;
+
 type InitMessage = Extract<ToWorker, { type: "init" }>;
 
 class WorkerJob {
@@ -68,6 +71,7 @@ class WorkerJob {
   private readonly cancelled: Int32Array;
   private readonly runTask: RunTask;
   private slot = 0;
+  private beaten = Number.NEGATIVE_INFINITY;
 
   constructor(host: WorkerHost, init: InitMessage) {
     this.host = host;
@@ -82,6 +86,13 @@ class WorkerJob {
       write: (at, offset, data) => {
         this.stopIfCancelled();
         return this.files.write(at, offset, data);
+      },
+      beat: (share) => {
+        this.stopIfCancelled();
+        const now = host.now();
+        if (now - this.beaten < beatMs) return;
+        this.beaten = now;
+        host.post({ type: "beat", slot: this.slot, share }, []);
       },
     };
     const create = host.createRunner ?? createTaskRunner;

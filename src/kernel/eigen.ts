@@ -143,13 +143,7 @@ class Divide {
           d[first + i + 1] = g + p;
           g = c * r - b;
           const at = first * 8;
-          algebra.e.rotate_f64(
-            algebra.rowAt(z, first + i + 1) + at,
-            algebra.rowAt(z, first + i) + at,
-            c,
-            s,
-            count,
-          );
+          algebra.e.rotate_f64(algebra.rowAt(z, first + i + 1) + at, algebra.rowAt(z, first + i) + at, c, s, count);
         }
         if (r === 0 && i >= l) continue;
         d[first + l]! -= p;

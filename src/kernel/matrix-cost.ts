@@ -34,7 +34,10 @@ export function matrixBytes(program: MatrixProgram): number {
   const eigen = square(k) + eigenBytes(k);
   const panel = 8 * k * panelColumns;
   const join =
-    8 * k * q + 2 * square(q) + Math.max(2 * square(q) + 8 * 192 * q, 3 * square(q) + eigenBytes(q)) + 8 * q * panelColumns;
+    8 * k * q +
+    2 * square(q) +
+    Math.max(2 * square(q) + 8 * 192 * q, 3 * square(q) + eigenBytes(q)) +
+    8 * q * panelColumns;
   switch (rule.op) {
     case "star":
       return slackBytes + 2 * delta + eigen + 2 * panel;

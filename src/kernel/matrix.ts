@@ -189,7 +189,8 @@ export class MatrixRun {
         facts.share.push(of > 0 ? rank / of : 1);
       } else {
         facts.energy.push(await highPass(algebra, a, radiusOf(rule.cutoff, k, n), pause));
-        const mean = rule.energy ? meanMagnitude(algebra, a) : 0;
+        // One model has all of the energy: its delta stays as it is.
+        const mean = !rule.energy ? 0 : terms.length === 1 ? 1 : meanMagnitude(algebra, a);
         means += mean;
         addNarrow(algebra, acc, a, rule.energy ? mean : term.weight);
       }
@@ -200,7 +201,9 @@ export class MatrixRun {
       for (let i = 0; i < k; i++) algebra.e.scale(algebra.rowAt(acc, i), algebra.rowAt(acc, i), 1 / means, n);
     }
     return finish(
-      rule.op === "star" ? { rank: facts.rank, "share of components": facts.share } : { "energy removed": facts.energy },
+      rule.op === "star"
+        ? { rank: facts.rank, "share of components": facts.share }
+        : { "energy removed": facts.energy },
       acc,
     );
   }

@@ -6,18 +6,10 @@ import { byteWidth } from "../tensor/dtype.ts";
 import { fuse } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
+import { MatrixRun } from "./matrix.ts";
 import { NonFiniteTally } from "./non-finite.ts";
 import { Scratch } from "./operand.ts";
-import { MatrixRun } from "./matrix.ts";
-import type {
-  MergeReceipt,
-  MergeTask,
-  Receipt,
-  SurveyReceipt,
-  SurveyTask,
-  Task,
-  TaskInput,
-} from "./program.ts";
+import type { MergeReceipt, MergeTask, Receipt, SurveyReceipt, SurveyTask, Task, TaskInput } from "./program.ts";
 import { maxSlots, pieceElements, rowColumns, rowTile, tileElements, tileOf } from "./program.ts";
 import { rowScratch } from "./rows.ts";
 import { PhaseClock, Stopwatch } from "./stopwatch.ts";

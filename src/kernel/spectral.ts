@@ -194,13 +194,7 @@ export async function flattenCommonAndSpecific(
 }
 
 /** First left singular vectors of a − SᵀS·a for a space S of rows, put into `out`. */
-async function awayFromRows(
-  algebra: Algebra,
-  a: Matrix,
-  space: Matrix,
-  out: Matrix,
-  pause: Pause,
-): Promise<Matrix> {
+async function awayFromRows(algebra: Algebra, a: Matrix, space: Matrix, out: Matrix, pause: Pause): Promise<Matrix> {
   const g = await gram(algebra, a, pause);
   algebra.mirror(g);
   const floor = frobenius(algebra, g);

@@ -10,6 +10,9 @@ import { dareTies } from "./dare-ties.ts";
 import { della } from "./della.ts";
 import { dellaLinear } from "./della-linear.ts";
 import { emr } from "./emr.ts";
+import { free } from "./free.ts";
+import { isoC } from "./iso-c.ts";
+import { isoCts } from "./iso-cts.ts";
 import { karcher } from "./karcher.ts";
 import { linear } from "./linear.ts";
 import { magmax } from "./magmax.ts";
@@ -25,8 +28,10 @@ import { ram } from "./ram.ts";
 import { ramPlus } from "./ramplus-tl.ts";
 import { sce } from "./sce.ts";
 import { slerp } from "./slerp.ts";
+import { star } from "./star.ts";
 import { taskArithmetic } from "./task-arithmetic.ts";
 import { ties } from "./ties.ts";
+import { tsv } from "./tsv.ts";
 
 const table: readonly Method[] = [
   linear,
@@ -54,6 +59,11 @@ const table: readonly Method[] = [
   consensusTa,
   consensusTies,
   emr,
+  star,
+  tsv,
+  isoC,
+  isoCts,
+  free,
 ];
 
 export const methods: ReadonlyMap<string, Method> = new Map(table.map((m) => [m.name, m]));

@@ -1,7 +1,7 @@
 // What a merge method is: its parameters, the surveys it needs, and the program it emits. Everything else (reading, masks,
 // slices, workers, nodes) is the same for all of them.
 
-import type { MergeProgram, Survey } from "../kernel/program.ts";
+import type { MatrixProgram, MergeProgram, Survey } from "../kernel/program.ts";
 import type { MethodSpec } from "../recipe/catalogue.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 
@@ -40,7 +40,7 @@ export interface MethodTensor {
 export interface Compiled {
   /** In the order they must run: a later one may use scalars that `solve` made of earlier ones. */
   readonly surveys: readonly Survey[];
-  readonly program: MergeProgram;
+  readonly program: MergeProgram | MatrixProgram;
   /** What must be the same in all tensors, by name, because a survey ranks them together. */
   readonly shared?: Readonly<Record<string, number | string>>;
   /** JSON that `solve` is given back. */

@@ -3,6 +3,8 @@
 
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
 import { lineCount } from "../kernel/lines.ts";
+import { matrixTaskBytes } from "../kernel/matrix.ts";
+import { matrixFlops } from "../kernel/matrix-cost.ts";
 import { type MergeTask, type Policy, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
 import { moveView, readerBytes } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
@@ -12,7 +14,7 @@ import { byteWidth, type Dtype, dtypeBits, type FloatDtype, isFloat, promote, to
 import { layoutShards } from "../tensor/shards.ts";
 import { openTensors, planMemory } from "./memory.ts";
 import type { InputModel, Override } from "./model.ts";
-import type { Plan, PlanFile, PlanTensor } from "./plan.ts";
+import { type Plan, type PlanFile, type PlanTensor, readWidth } from "./plan.ts";
 
 export interface BuildOptions {
   readonly seed: string;
@@ -103,20 +105,28 @@ export function buildPlan(
   const allInputs = together.flatMap((t) => t.inputs.map((i) => i.dtype));
   const passesOf = (survey: Survey, count: number) =>
     isOfModel(survey) ? roundsOf(survey, allTogether, allInputs) : roundsOf(survey, count, survey.inputs);
-  const readWidth = (t: PlanTensor) => t.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
+  const viewBytes = (t: PlanTensor) => t.inputs.reduce((sum, i) => sum + readerBytes(i), 0);
+  const matrices = tensors.flatMap((t) => (t.program.op === "matrix" ? [{ tensor: t, program: t.program }] : []));
   const memory = planMemory(
     {
       inputs: Math.max(...tensors.map((t) => Math.max(t.inputs.length, ...t.surveys.map(widthOf)))),
-      bytesPerElement: Math.max(...tensors.map((t) => readWidth(t) + byteWidth(t.dtype))),
+      bytesPerElement: Math.max(
+        ...tensors.map((t) => t.inputs.reduce((sum, i) => sum + byteWidth(i.dtype), byteWidth(t.dtype))),
+      ),
       surveyOperands: Math.max(...tensors.map((t) => Math.max(0, ...t.surveys.map(widthOf)))),
       lineBytes: lineBytes(tensors),
-      viewBytes: Math.max(...tensors.map((t) => t.inputs.reduce((sum, i) => sum + readerBytes(i), 0))),
+      viewBytes: Math.max(...tensors.map(viewBytes)),
       rows: tensors.flatMap((t) => {
         const columns = t.program.op === "merge" ? rowColumns(t.program.terms) : 0;
         if (columns === 0) return [];
         const inputs = Math.max(t.inputs.length, ...t.surveys.map((s) => s.operands.length));
         return [{ columns, inputs, bytesPerElement: readWidth(t) + byteWidth(t.dtype) }];
       }),
+      matrices: matrices.map(({ tensor, program }) => ({
+        name: tensor.name,
+        shape: tensor.shape,
+        bytes: matrixTaskBytes(program, viewBytes(tensor)),
+      })),
       parameters,
       headerBytes: checkpoints.length * files.reduce((sum, f) => sum + f.header.length, 0),
     },
@@ -144,6 +154,7 @@ export function buildPlan(
       0,
     ),
     bytesWritten: tensors.reduce((sum, t) => sum + t.count * byteWidth(t.dtype), 0),
+    flops: matrices.reduce((sum, { program }) => sum + matrixFlops(program), 0),
     memory,
   };
   return { plan, warnings: [...warnings.values()] };
@@ -307,7 +318,9 @@ function draft(
   });
   // Nothing to survey and nothing to merge: a tensor of no elements is only named in the header.
   const compiled: Compiled =
-    count === 0 ? { ...whole, surveys: [], program: { ...whole.program, terms: [], lambda: 1, baseWeight: 1 } } : whole;
+    count === 0 && whole.program.op === "merge"
+      ? { ...whole, surveys: [], program: { ...whole.program, terms: [], lambda: 1, baseWeight: 1 } }
+      : whole;
   for (const note of compiled.notes) warn(`${method.name}: ${note}`);
   if (compiled.omit) return null;
   const copies = compiled.copies && first.info.dtype === out && !first.info.view;

@@ -1,7 +1,8 @@
 // Memory is planned before it is used: strides are cut so that the peak stays below the limit, and a plan that cannot fit is
 // refused with the least limit that would do.
 
-import { fail } from "../errors.ts";
+import { fail, quote } from "../errors.ts";
+import { maxMatrixBytes } from "../kernel/matrix-cost.ts";
 import { maxSlots, tileElements } from "../kernel/program.ts";
 import { maxStrideElements, rowWorkerBytes, workerBytesFor } from "../kernel/run.ts";
 import type { PlanMemory } from "./plan.ts";
@@ -30,26 +31,46 @@ export interface Shapes {
   readonly surveyOperands: number;
   /** Tasks that need whole rows at hand: columns, inputs (or operands, if more), and bytes per element. */
   readonly rows: readonly { readonly columns: number; readonly inputs: number; readonly bytesPerElement: number }[];
+  /** Tensors that a worker holds as a whole, with the bytes that takes. */
+  readonly matrices: readonly { readonly name: string; readonly shape: readonly number[]; readonly bytes: number }[];
   readonly parameters: number;
   readonly headerBytes: number;
 }
 
 export function planMemory(
   shapes: Shapes,
-  workers: number,
+  asked: number,
   limitBytes: number,
   sliceElements: number | null,
 ): PlanMemory {
+  const largest = shapes.matrices.reduce<Shapes["matrices"][number] | null>(
+    (a, b) => (a && a.bytes >= b.bytes ? a : b),
+    null,
+  );
+  if (largest && largest.bytes > maxMatrixBytes) {
+    fail(
+      "memory-budget",
+      `Cannot merge ${quote(largest.name)} (${largest.shape.join(" × ")}) as a matrix: that takes ${gibibytes(largest.bytes)}, and a worker can have ${gibibytes(maxMatrixBytes)}`,
+      {
+        hint: "Fewer models take less; `matrices: none`, by a filter for such tensors, takes the mean of their deltas.",
+      },
+    );
+  }
+  const matrixBytes = largest?.bytes ?? 0;
   const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes + shapes.lineBytes;
   // Headers live as text, as maps and in the plan: about six times their size.
-  const fixed = runtimeBytes + workers * runtimeBytesPerWorker + readAheadBytes + surveyBytes + 6 * shapes.headerBytes;
+  const fixed = runtimeBytes + readAheadBytes + surveyBytes + 6 * shapes.headerBytes;
   const rowBytes = shapes.rows.reduce(
     (most, r) => Math.max(most, rowWorkerBytes(r.inputs, r.bytesPerElement, r.columns)),
     0,
   );
   const workerBytes = (stride: number) =>
     Math.max(workerBytesFor(shapes.inputs, shapes.bytesPerElement, stride), rowBytes) + shapes.viewBytes;
-  const cost = (stride: number) => fixed + workers * workerBytes(stride);
+  const perWorker = (stride: number) => runtimeBytesPerWorker + Math.max(workerBytes(stride), matrixBytes);
+  // Matrices cannot be cut smaller: fewer workers hold them.
+  const holders = Math.max(1, Math.floor((limitBytes - fixed) / (runtimeBytesPerWorker + matrixBytes)));
+  const workers = largest ? Math.min(asked, holders) : asked;
+  const cost = (stride: number) => fixed + workers * perWorker(stride);
   let stride = maxStrideElements;
   while (stride > tileElements && cost(stride) > limitBytes) stride /= 2;
   if (cost(stride) > limitBytes) {
@@ -67,12 +88,15 @@ export function planMemory(
     sliceElements: slice,
     strideElements: stride,
     workerBytes: workerBytes(stride),
+    matrixBytes,
     surveyBytes,
     runtimeBytes: runtimeBytes + workers * runtimeBytesPerWorker,
     peakBytes: cost(stride),
     limitBytes,
   };
 }
+
+const gibibytes = (bytes: number) => `${(bytes / 1024 / MiB).toFixed(1)} GiB`;
 
 /** Slices small enough that a model gives every worker at least eight. */
 function balanced(parameters: number, workers: number): number {

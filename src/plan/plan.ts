@@ -1,7 +1,7 @@
 // The plan: recipe + headers → JSON that says everything that will happen. Pure data; nothing here reads a tensor byte.
 
 import type { Location, Policy, Program, Survey, TaskInput } from "../kernel/program.ts";
-import type { Dtype } from "../tensor/dtype.ts";
+import { byteWidth, type Dtype } from "../tensor/dtype.ts";
 
 export interface PlanInput {
   /** As the recipe spells it. */
@@ -40,13 +40,22 @@ export interface PlanTensor {
   readonly solve: Readonly<Record<string, unknown>>;
 }
 
+/** Bytes read for an element of a tensor when it is merged. A matrix reads the base with each model, and once more at the end. */
+export function readWidth({ inputs, program }: PlanTensor): number {
+  const once = inputs.reduce((sum, i) => sum + byteWidth(i.dtype), 0);
+  return once + (program.op === "matrix" ? program.terms.length * byteWidth(program.inputs[program.base]!) : 0);
+}
+
 export interface PlanMemory {
+  /** As asked, or as many as matrices leave memory for. */
   readonly workers: number;
   /** Elements of a slice (the unit of work) and of a stride (what a worker holds at a time). */
   readonly sliceElements: number;
   readonly strideElements: number;
   /** Bytes of tensor data that one worker holds. */
   readonly workerBytes: number;
+  /** What a worker's memory grows to at the largest matrix, or 0. */
+  readonly matrixBytes: number;
   /** Bytes of the coordinator for surveys in flight. */
   readonly surveyBytes: number;
   /** The runtime itself, as measured; what `peakBytes` adds to the rest. */
@@ -69,5 +78,7 @@ export interface Plan {
   readonly parameters: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
+  /** Floating-point operations of matrix programs, about. */
+  readonly flops: number;
   readonly memory: PlanMemory;
 }
