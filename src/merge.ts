@@ -20,6 +20,7 @@ import { buildPlan } from "./plan/build.ts";
 import type { InputModel } from "./plan/model.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { Profiler } from "./profile.ts";
+import { Progress } from "./progress.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import { assignTensors } from "./recipe/assign.ts";
 import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
@@ -36,7 +37,6 @@ import { Written } from "./written.ts";
 
 /** mergekit and Braid agree on nothing random; this is the seed when nobody names one. */
 export const defaultSeed = "42";
-const progressMs = 100;
 /** Bytes that are sent to the disk together while the merge goes on. */
 const flushBytes = 256 * 1024 * 1024;
 /** Room for what goes beside the tensors. */
@@ -287,32 +287,12 @@ async function run(
   const flushed = plan.outputs.map(() => 0);
   let flushing: Promise<void> | null = null;
   const workerSeconds = { read: 0, compute: 0, write: 0 };
-  let doneBytes = 0;
-  let reported = Number.NEGATIVE_INFINITY;
-  const totalBytes = plan.bytesRead + plan.bytesWritten;
   const ahead = new ReadAhead(plan, host);
-  /** Bytes of long tasks that are partly done. */
-  const underWay = new Map<number, number>();
-  const tell = (tensor: string) => {
-    const now = host.now();
-    if (now - reported < progressMs) return;
-    reported = now;
-    const partly = [...underWay.values()].reduce((a, b) => a + b, 0);
-    host.report({
-      type: "progress",
-      doneBytes: doneBytes + partly,
-      totalBytes,
-      tensor,
-      seconds: (now - started) / 1000,
-    });
-  };
+  const progress = new Progress(host, started, plan.bytesRead + plan.bytesWritten);
   const conductor = new Conductor(plan, method, {
     outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
     kept: (model, kept) => tally.addModel(model, kept),
-    beat: (bytes, tensor, task) => {
-      underWay.set(task.id, bytes);
-      tell(tensor.name);
-    },
+    beat: (bytes, tensor, task) => progress.beat(task.id, bytes, tensor.name),
     progress: (bytes, tensor, task, receipt) => {
       for (const part of ["read", "compute", "write"] as const) workerSeconds[part] += receipt.nanoseconds[part] / 1e9;
       profiler?.task(tensor.name, task, receipt);
@@ -334,9 +314,7 @@ async function run(
             });
         }
       }
-      doneBytes += bytes;
-      underWay.delete(task.id);
-      tell(tensor.name);
+      progress.done(task.id, bytes, tensor.name);
     },
   });
   const start = host.now();
@@ -350,7 +328,7 @@ async function run(
       await executor.close();
     });
   }
-  host.report({ type: "progress", doneBytes, totalBytes, tensor: "", seconds: (host.now() - started) / 1000 });
+  progress.end();
   return { tally, workerSeconds };
 }
 

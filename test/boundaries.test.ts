@@ -100,6 +100,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 
 /** Methods and plans speak of programs, masks and sizes; they never compute. */
 const kernelForPlanners = new Set([
+  "src/kernel/matrix-cost.ts",
   "src/kernel/program.ts",
   "src/kernel/mask.ts",
   "src/kernel/lines.ts",

@@ -5,6 +5,7 @@ import { eigenBytes } from "./eigen.ts";
 import { fourierBytes, fourierFlops } from "./fourier.ts";
 import { lowBins, radiusOf } from "./high-pass.ts";
 import type { MatrixProgram } from "./program.ts";
+import { tileElements } from "./program.ts";
 
 /** What a 32-bit address reaches, less some room for everything that is no matrix. */
 export const maxMatrixBytes = 2 ** 32 - 2 ** 24;
@@ -96,3 +97,23 @@ export function matrixFlops(program: MatrixProgram): number {
 
 /** Operations a second of one worker, measured by bench/spectral.ts; for estimates. */
 export const flopsPerSecond = 4e9;
+
+/** Elements that are read and written at a time; whole rows of a matrix that is turned. */
+const stripeElements = 65_536;
+export const tileScratchBytes = 8 * tileElements * 4 + 65_536;
+
+/** Bytes that a matrix task takes of a worker's memory. */
+export function matrixTaskBytes(program: MatrixProgram, viewBytes: number): number {
+  return ioBytes(program) + viewBytes + matrixBytes(program);
+}
+
+/** Five stripes: base and model as they are stored, both in f32, and one turned; and the sum of models beside them. */
+function ioBytes(program: MatrixProgram): number {
+  return 6 * (stripeOf(program) * 4 + 64) + tileScratchBytes;
+}
+
+/** A row of a matrix that is turned is no longer than its other side, so memory for the matrix holds many. */
+export function stripeOf({ rows, columns }: MatrixProgram): number {
+  if (rows <= columns) return Math.min(stripeElements, rows * columns);
+  return Math.max(1, Math.floor(stripeElements / columns)) * columns;
+}

@@ -7,7 +7,7 @@ import { Algebra, type Matrix, type Pause } from "./algebra.ts";
 import { highPass, radiusOf } from "./high-pass.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
-import { matrixBytes, matrixFlops } from "./matrix-cost.ts";
+import { matrixFlops, matrixTaskBytes, stripeOf, tileScratchBytes } from "./matrix-cost.ts";
 import { NonFiniteTally } from "./non-finite.ts";
 import { Scratch } from "./operand.ts";
 import type { MatrixFacts, MatrixProgram, MergeProgram, MergeReceipt, MergeTask } from "./program.ts";
@@ -17,26 +17,6 @@ import { Stopwatch } from "./stopwatch.ts";
 import type { TaskIo } from "./task-io.ts";
 import { TileMerger } from "./tile.ts";
 import { createReader, type Reader, readerBytes } from "./view.ts";
-
-/** Elements that are read and written at a time; whole rows of a matrix that is turned. */
-const stripeElements = 65_536;
-const tileScratchBytes = 8 * tileElements * 4 + 65_536;
-
-/** Bytes that a matrix task takes of a worker's memory. */
-export function matrixTaskBytes(program: MatrixProgram, viewBytes: number): number {
-  return ioBytes(program) + viewBytes + matrixBytes(program);
-}
-
-/** Five stripes: base and model as they are stored, both in f32, and one turned; and the sum of models beside them. */
-function ioBytes(program: MatrixProgram): number {
-  return 6 * (stripeOf(program) * 4 + 64) + tileScratchBytes;
-}
-
-/** A row of a matrix that is turned is no longer than its other side, so memory for the matrix holds many. */
-function stripeOf({ rows, columns }: MatrixProgram): number {
-  if (rows <= columns) return Math.min(stripeElements, rows * columns);
-  return Math.max(1, Math.floor(stripeElements / columns)) * columns;
-}
 
 export class MatrixRun {
   private readonly kernel: Kernel;

@@ -3,8 +3,7 @@
 
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
 import { lineCount } from "../kernel/lines.ts";
-import { matrixTaskBytes } from "../kernel/matrix.ts";
-import { matrixFlops } from "../kernel/matrix-cost.ts";
+import { matrixFlops, matrixTaskBytes } from "../kernel/matrix-cost.ts";
 import { type MergeTask, type Policy, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
 import { moveView, readerBytes } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
