@@ -156,6 +156,20 @@ export {
  */
 export { dots_bf16 } from "./dots";
 
+export {
+  /** (x) → e^x and ln x, f64. */
+  exp as exp_f64,
+  log as log_f64,
+} from "./exponential";
+
+export {
+  /**
+   * (out, x, base, columns, count): out ← |x − base|·KL, KL the divergence Σ p·ln(p/q) of the row, p and q the softmax of its x and
+   * base plus 1e-8, in f64. `count` is a multiple of `columns`. What is not finite in both has no part in KL. `out` may be `x`.
+   */
+  importance,
+} from "./importance";
+
 // Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 64 models.
 // inputs and masks are arrays of u32 pointers, scales, weights and above arrays of one number a model; x is an input.
 // They return 0, or 1 when an input (masked or not) or the output holds NaN or an infinity: then the output is worth nothing.

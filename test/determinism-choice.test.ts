@@ -20,7 +20,17 @@ const ways: readonly [runtime: "bun" | "deno", workers: number, slice: number][]
 ];
 
 describe("one SHA-256 under both runtimes, with any workers and slices", () => {
-  for (const name of ["nearswap", "ram", "ramplus-tl", "sce", "magmax", "consensus-ta", "consensus-ties", "emr"]) {
+  for (const name of [
+    "nearswap",
+    "arcee-fusion",
+    "ram",
+    "ramplus-tl",
+    "sce",
+    "magmax",
+    "consensus-ta",
+    "consensus-ties",
+    "emr",
+  ]) {
     test(
       name,
       () =>

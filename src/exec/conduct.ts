@@ -362,8 +362,8 @@ function keptOf(t: OpenTensor): number[] {
     const result = t.results[s];
     if (survey.op !== "threshold" || result?.op !== "threshold") continue;
     survey.operands.forEach((o, i) => {
-      // What is ranked by variance is counted where it is selected.
-      const term = o.variance ? -1 : program.terms.findIndex((x) => x.input === o.input);
+      // What is ranked by variance or importance is counted where it is selected.
+      const term = o.variance || o.rank !== undefined ? -1 : program.terms.findIndex((x) => x.input === o.input);
       if (term >= 0) kept[term] = result.thresholds[i]!.kept ?? 0;
     });
   }

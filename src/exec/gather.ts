@@ -2,7 +2,7 @@
 
 import { columnTaskElements } from "../kernel/lines.ts";
 import type { Operand, Survey, ThresholdOperand } from "../kernel/program.ts";
-import { pieceElements, tileElements } from "../kernel/program.ts";
+import { pieceElements, rowColumns, tileElements } from "../kernel/program.ts";
 import type { Norms, SurveyResult, Threshold } from "../methods/method.ts";
 import type { RoundOutcome, RoundRequest } from "./rounds.ts";
 import { Sample, samplePieces } from "./sample.ts";
@@ -109,7 +109,8 @@ function* sampled(
   operands: readonly ThresholdOperand[],
   count: number,
 ): Generator<RoundRequest, readonly Uint32Array[] | null, RoundOutcome> {
-  const pieces = samplePieces(count);
+  // Rows must be whole, which pieces are not.
+  const pieces = rowColumns(operands) > 0 ? null : samplePieces(count);
   if (!pieces) return null;
   const round = { op: "sample", operands: operands.map(plain) } as const;
   const got = yield { round, first: 0, count: pieces.length * pieceElements, pieces };

@@ -15,7 +15,8 @@ export interface Cut {
 }
 
 /** k, or K of a window, of `n` elements. */
-function keptOf({ density, rounding, gamma }: ThresholdOperand, n: number): number {
+function keptOf({ density, rounding, gamma, rank }: ThresholdOperand, n: number): number {
+  if (rank !== undefined) return rank;
   if (rounding === "truncate") return Math.floor(Math.fround(Math.fround(density) * Math.fround(n)));
   return Math.max(1, Math.floor(density * n + (rounding === "nearest" && gamma === undefined ? 0.5 : 0)));
 }
@@ -42,9 +43,10 @@ export class Selection {
     const search = (end: Rank["end"], of: Rank["of"], share: number) =>
       new Search({ of, nonzero, end }, count, sample ? aim(sample, Math.min(1, share), nonzero) : null);
     const last = (n: number) => droppedAbove(operand, n) + keptOf(operand, n);
-    this.bottom = search("bottom", (found) => last(nonzero ? found : count), density + (gamma ?? 0));
+    const ranked = operand.rank !== undefined;
+    this.bottom = search(ranked ? "top" : "bottom", (found) => last(nonzero ? found : count), density + (gamma ?? 0));
     // No element below: nothing to look for.
-    if (!nonzero && last(count) >= count) this.bottom.found = { key: 0, above: 0, equal: count, k: count };
+    if (!ranked && !nonzero && last(count) >= count) this.bottom.found = { key: 0, above: 0, equal: count, k: count };
     this.top = gamma === undefined || droppedAbove(operand, count) === 0 ? null : this.topSearch(search, gamma);
   }
 

@@ -165,6 +165,9 @@ export interface KernelExports {
   ): void;
   variance(out: Pointer, deltas: Pointer, models: number, stride: number, count: number): void;
   trim_by(x: Pointer, scores: Pointer, above: number, equalBefore: number, count: number): number;
+  exp_f64(x: number): number;
+  log_f64(x: number): number;
+  importance(out: Pointer, x: Pointer, base: Pointer, columns: number, count: number): void;
   nearswap(out: Pointer, a: Pointer, b: Pointer, t: number, count: number): void;
 
   // 0, or 1 when an input or the output holds NaN or an infinity: the output is then to be thrown away.

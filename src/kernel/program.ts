@@ -43,7 +43,15 @@ export interface MagnitudeTop {
  */
 export interface RowKeep {
   readonly columns: number;
-  readonly rule: RankRule | TopRule;
+  readonly rule: RankRule | TopRule | ImportanceRule;
+}
+
+/**
+ * Keep by importance (Arcee Fusion): |δ| times the divergence of the softmax of the row from that of the base's row. A survey's
+ * operand is then the importance itself; a term keeps what `magnitude` keeps of it.
+ */
+export interface ImportanceRule {
+  readonly op: "importance";
 }
 
 /**
@@ -244,6 +252,8 @@ export type Survey =
 export interface ThresholdOperand extends Operand {
   /** Fraction kept, in (0, 1]. */
   readonly density: number;
+  /** k itself, of all elements; the key is exactly that of this rank, even where everything beyond it is zero. */
+  readonly rank?: number;
   /** k counts all elements, or those that are not zero after `keep`. */
   readonly of: "elements" | "nonzero";
   /** k = max(1, round half up(d·n)), max(1, ⌊d·n⌋) as mergekit, or ⌊d·n⌋ in f32, which may be 0, as its SCE. */

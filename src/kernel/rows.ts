@@ -63,6 +63,7 @@ export class RowKeeper {
 
   /** Applies a rule to a tile of whole rows in place and returns the number kept; `first` is its first element in the tensor. */
   apply(keep: RowKeep, x: number, first: number, count: number): number {
+    if (keep.rule.op === "importance") throw new TypeError("importance needs the values, not the delta");
     return keep.rule.op === "rank" ? this.draw(keep.rule, x, first, count) : this.top(keep.rule, x, count);
   }
 

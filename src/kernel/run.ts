@@ -31,8 +31,9 @@ export type { TaskIo } from "./task-io.ts";
  * rows, 0 for others.
  */
 export function scratchBytes(inputs: number, columns = 0): number {
-  if (columns > 0) return tileScratch(inputs, rowTile(columns)) + rowScratch(columns, inputs) + 4096;
-  return tileScratch(inputs, tileElements) + (inputs + 1) * tileElements + inputs * histogramBytes + 4096;
+  const histograms = inputs * histogramBytes + 4096;
+  if (columns > 0) return tileScratch(inputs, rowTile(columns)) + rowScratch(columns, inputs) + histograms;
+  return tileScratch(inputs, tileElements) + (inputs + 1) * tileElements + histograms;
 }
 
 function tileScratch(inputs: number, tile: number): number {

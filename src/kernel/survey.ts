@@ -82,7 +82,7 @@ export class SurveyRun {
   }
 
   private isDirect({ input, base, keep, nonzero, variance }: HistogramOperand): boolean {
-    if (variance) return false;
+    if (variance || keep.rows) return false;
     const { dtypes } = this.task;
     const bf16 = base !== null && dtypes[input] === "BF16" && dtypes[base] === "BF16";
     return bf16 && !nonzero && !keep.random && !keep.magnitude;
@@ -142,6 +142,11 @@ export class SurveyRun {
         take(this.spread + m * this.size * 4, input);
       });
       e.variance(x, this.spread, operand.variance.length, this.size, count);
+    } else if (operand.keep.rows?.rule.op === "importance") {
+      this.lanes[operand.input]!.decode(x, inputs[operand.input]!, count);
+      e.importance(x, x, this.base, operand.keep.rows.columns, count);
+      if (flagged) e.replace_nonfinite(x, this.zeros, count);
+      return x;
     } else take(x, operand.input);
     applyKeep(this.kernel, operand.keep, x, this.mask, first, count, this.rows);
     return x;
@@ -161,9 +166,13 @@ export class SurveyRun {
       for (let i = 0; i < this.products.length; i++) part.blocks[i]![b] = this.products[i]!;
       return;
     }
-    const x = round.operands.map((o, i) =>
-      this.direct[i] && !flagged ? 0 : this.prepare(o, i, inputs, first, count, flagged),
-    );
+    const x: number[] = [];
+    for (const [i, o] of round.operands.entries()) {
+      const direct = this.direct[i] && !flagged;
+      // Several ranks of one importance: it is dear, and histograms leave it as it is.
+      const same = o.keep.rows?.rule.op === "importance" && i > 0 && round.operands[0]!.input === o.input;
+      x.push(direct ? 0 : same ? x[0]! : this.prepare(o, i, inputs, first, count, flagged));
+    }
     const b = this.block++;
     if (part.op === "dots") {
       let pair = 0;

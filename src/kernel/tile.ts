@@ -6,7 +6,7 @@ import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
 import { rowParts } from "./lines.ts";
 import { maskBlockElements } from "./mask.ts";
-import { applyKeep, Scratch } from "./operand.ts";
+import { applyKeep, before, Scratch } from "./operand.ts";
 import type { MergeProgram, Policy, Term } from "./program.ts";
 import { rowColumns, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
@@ -83,7 +83,10 @@ export class TileMerger {
     program.terms.forEach((term, i) => {
       const x = elect || choice ? this.votes + i * this.size * 4 : this.votes;
       this.decode(x, term, inputs, count, replace);
-      const kept = applyKeep(this.kernel, term.keep, x, this.mask, first, count, this.rows);
+      const kept =
+        term.keep.rows?.rule.op === "importance"
+          ? this.keepImportant(x, term, inputs, first, count)
+          : applyKeep(this.kernel, term.keep, x, this.mask, first, count, this.rows);
       if (tally) this.kept[i]! += kept;
       const weight = term.weight as number;
       const scale = term.scale as number;
@@ -169,6 +172,21 @@ export class TileMerger {
       acc[i] = term === 0 ? product : acc[i]! + product; // stored as f32
       if (++column === length) column = 0;
     }
+  }
+
+  /** Keeps of the delta `x` what its importance, ranked like a magnitude, says. The survey has ranked the inputs as they are. */
+  private keepImportant(
+    x: number,
+    { input, keep }: Term,
+    inputs: readonly number[],
+    first: number,
+    count: number,
+  ): number {
+    const e = this.kernel.exports;
+    const { above, equalBefore } = keep.magnitude!;
+    this.lanes[input]!.decode(this.spare, inputs[input]!, count);
+    e.importance(this.spare, this.spare, this.base, keep.rows!.columns, count);
+    return e.trim_by(x, this.spare, above as number, before(equalBefore, first, count), count);
   }
 
   /** Under `--non-finite base`, a base element that is itself non-finite stays as it is. */

@@ -1,6 +1,7 @@
 // The table of methods. A new one is a file beside this and a line here.
 
 import type { Catalogue, MethodSpec } from "../recipe/catalogue.ts";
+import { arceeFusion } from "./arcee-fusion.ts";
 import { breadcrumbs } from "./breadcrumbs.ts";
 import { breadcrumbsTies } from "./breadcrumbs-ties.ts";
 import { consensusTa, consensusTies } from "./consensus.ts";
@@ -23,7 +24,6 @@ import { multislerp } from "./multislerp.ts";
 import { nearswap } from "./nearswap.ts";
 import { nuslerp } from "./nuslerp.ts";
 import { passthrough } from "./passthrough.ts";
-import { planned } from "./planned.ts";
 import { ram } from "./ram.ts";
 import { ramPlus } from "./ramplus-tl.ts";
 import { sce } from "./sce.ts";
@@ -37,6 +37,7 @@ const table: readonly Method[] = [
   linear,
   slerp,
   nearswap,
+  arceeFusion,
   taskArithmetic,
   ties,
   dareLinear,
@@ -73,7 +74,7 @@ export const methods: ReadonlyMap<string, Method> = new Map(table.map((m) => [m.
  * too, and its density is 1 where the recipe gives none, so that nothing drops.
  */
 export function catalogue(mergekit: boolean): Catalogue {
-  const all: MethodSpec[] = [...table, ...planned];
+  const all: readonly MethodSpec[] = table;
   return new Map(all.map((m) => [m.name, mergekit ? asMergekit(m) : m]));
 }
 

@@ -208,7 +208,7 @@ function lineBytes(tensors: readonly PlanTensor[]): number {
 /** Passes over the data that a survey mostly takes. Threshold keys of bf16 and f16 are found in one, where there is a sample. */
 function roundsOf(survey: Survey, count: number, inputs: readonly Dtype[]): number {
   if (survey.op !== "threshold") return 1;
-  const varied = survey.operands.some((o) => o.variance);
+  const varied = survey.operands.some((o) => o.variance || o.keep.rows);
   const search = count < sampledFrom || inputs.includes("F32") || varied ? 2 : 1;
   return search + (survey.operands.some((o) => o.ties === "exact") ? 1 : 0);
 }

@@ -235,11 +235,77 @@ describe("EMR", () => {
   }
 });
 
+describe("Arcee Fusion", () => {
+  const [rows, columns] = [61, 211];
+  let state = 3;
+  const draw = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return (state >>> 16) / 65536 - 0.5;
+  };
+  const start = Array.from({ length: rows * columns }, () => Math.fround(draw()));
+  // Rows change by different amounts, some not at all.
+  const tuned = start.map((b, i) => Math.fround(b + (draw() * (Math.floor(i / columns) % 4)) / 16));
+
+  /** By Math.exp, Math.log and a sort. */
+  function oracle(x: readonly number[]): number[] {
+    const softmax = (v: readonly number[]) => {
+      const powers = v.map(Math.exp);
+      const sum = powers.reduce((a, b) => a + b, 0);
+      return powers.map((p) => p / sum + 1e-8);
+    };
+    const importance = x.map(() => 0);
+    for (let at = 0; at < x.length; at += columns) {
+      const [p, q] = [softmax(x.slice(at, at + columns)), softmax(start.slice(at, at + columns))];
+      const divergence = Math.max(
+        0,
+        p.reduce((sum, a, i) => sum + a * Math.log(a / q[i]!), 0),
+      );
+      for (let i = at; i < at + columns; i++) importance[i] = Math.abs(x[i]! - start[i]!) * divergence;
+    }
+    const sorted = [...importance].sort((a, b) => a - b);
+    const [first, median, third] = [0.25, 0.5, 0.75].map((q) => sorted[Math.floor(q * (sorted.length - 1))]!);
+    const limit = median! + 1.5 * (third! - first!);
+    return importance.map((v, i) => (v >= limit ? x[i]! : start[i]!));
+  }
+
+  const fuse = (x: readonly number[], request: object = {}) =>
+    mergeOne({ method: "arcee_fusion", base: start, models: [x], shape: [rows, columns], request });
+
+  test("takes over what is important in its row, by plain arithmetic and a sort, whatever the slices", async () => {
+    const want = oracle(tuned);
+    const taken = want.filter((x, i) => x !== start[i]).length;
+    expect(taken).toBeGreaterThan(500);
+    expect(taken).toBeLessThan(start.length / 4);
+    for (const sliceElements of [4096, 8192, null]) {
+      const { values } = await fuse(tuned, { sliceElements });
+      expectNear(values, want, 1e-7);
+    }
+  });
+  test("where no row diverges all is at the threshold of 0 and taken over", async () => {
+    const shifted = { base: [1, 2, 3], models: [[2, 3, 5]], shape: [3, 1] };
+    expect((await mergeOne({ method: "arcee_fusion", ...shifted })).values).toEqual([2, 3, 5]);
+    // More than three quarters unchanged: the threshold is 0 too.
+    const sparse = start.map((b, i) => (i === 100 ? b + 1 : b));
+    expectNear((await fuse(sparse)).values, sparse, 1e-6);
+  });
+  test("kept, a bad element spoils itself and not its row", async () => {
+    const bad = tuned.map((x, i) => (i === 1000 ? Number.NaN : i === 5000 ? Number.POSITIVE_INFINITY : x));
+    const { values } = await fuse(bad, { nonFinite: "keep" });
+    expect(values.flatMap((x, i) => (Number.isFinite(x) ? [] : [i]))).toEqual([1000, 5000]);
+    // The divergence of their two rows is a little different, so a few decisions may be.
+    const want = (await fuse(tuned)).values;
+    expect(values.filter((x, i) => x !== want[i]).length).toBeLessThan(20);
+    const replaced = (await fuse(bad, { nonFinite: "base" })).values;
+    expect([replaced[1000], replaced[5000]]).toEqual([start[1000], start[5000]]);
+  });
+});
+
 describe("non-finite elements", () => {
   const flat = (value: number, at: Record<number, number> = {}) =>
     Array.from({ length: 5000 }, (_, i) => at[i] ?? value + (i % 7) / 64);
   const recipes: [string, Record<string, unknown>, number][] = [
     ["nearswap", { t: 0.25 }, 1],
+    ["arcee_fusion", {}, 1],
     ["ram", {}, 2],
     ["ramplus_tl", {}, 2],
     ["sce", {}, 2],
