@@ -227,3 +227,30 @@ export {
   /** (out, a, b, count): out ← a·b. */
   multiply_complex,
 } from "./fourier";
+export {
+  /** out f32 ← fp8, exact, and fp8 ← f32, nearest even; E4M3 has no infinity, what is too large for it is NaN. */
+  decode_f8_e4m3,
+  decode_f8_e5m2,
+  encode_f8_e4m3,
+  encode_f8_e5m2,
+  /** As those of the other dtypes. */
+  nonfinite_f8_e4m3,
+  nonfinite_f8_e5m2,
+  first_nonfinite_f8_e4m3,
+  first_nonfinite_f8_e5m2,
+} from "./f8";
+
+export {
+  /** out f32 ← f64, nearest even, and f64 ← f32, exact; canonical NaN. Beyond what f32 holds counts as non-finite. */
+  decode_f64,
+  encode_f64,
+  nonfinite_f64,
+  first_nonfinite_f64,
+} from "./f64";
+
+export {
+  /** (out u32, k0, k1, blockLo, blockHi, count): words of Philox, four a block; up to 124 bytes beyond are written. */
+  philox_words,
+  /** (x, bits u32, fraction, lowest, count): x ← a neighbour that a dtype of that shape holds, chosen by its bits. */
+  dither,
+} from "./dither";

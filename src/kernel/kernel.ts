@@ -29,6 +29,20 @@ export interface KernelExports {
   first_nonfinite_f32(input: Pointer, count: number): number;
   first_nonfinite_bf16(input: Pointer, count: number): number;
   first_nonfinite_f16(input: Pointer, count: number): number;
+  decode_f8_e4m3(out: Pointer, input: Pointer, count: number): void;
+  encode_f8_e4m3(out: Pointer, input: Pointer, count: number): void;
+  nonfinite_f8_e4m3(input: Pointer, count: number): number;
+  first_nonfinite_f8_e4m3(input: Pointer, count: number): number;
+  decode_f8_e5m2(out: Pointer, input: Pointer, count: number): void;
+  encode_f8_e5m2(out: Pointer, input: Pointer, count: number): void;
+  nonfinite_f8_e5m2(input: Pointer, count: number): number;
+  first_nonfinite_f8_e5m2(input: Pointer, count: number): number;
+  decode_f64(out: Pointer, input: Pointer, count: number): void;
+  encode_f64(out: Pointer, input: Pointer, count: number): void;
+  nonfinite_f64(input: Pointer, count: number): number;
+  first_nonfinite_f64(input: Pointer, count: number): number;
+  philox_words(out: Pointer, k0: number, k1: number, blockLo: number, blockHi: number, count: number): void;
+  dither(x: Pointer, bits: Pointer, fraction: number, lowest: number, count: number): void;
   replace_nonfinite(x: Pointer, base: Pointer, count: number): void;
 
   delta(out: Pointer, x: Pointer, base: Pointer, count: number): void;

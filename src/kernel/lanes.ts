@@ -36,6 +36,27 @@ export function kernelsFor(kernel: Kernel, dtype: FloatDtype): LaneKernels {
         nonfinite: e.nonfinite_f16,
         firstNonfinite: e.first_nonfinite_f16,
       };
+    case "F64":
+      return {
+        decode: e.decode_f64,
+        encode: e.encode_f64,
+        nonfinite: e.nonfinite_f64,
+        firstNonfinite: e.first_nonfinite_f64,
+      };
+    case "F8_E4M3":
+      return {
+        decode: e.decode_f8_e4m3,
+        encode: e.encode_f8_e4m3,
+        nonfinite: e.nonfinite_f8_e4m3,
+        firstNonfinite: e.first_nonfinite_f8_e4m3,
+      };
+    case "F8_E5M2":
+      return {
+        decode: e.decode_f8_e5m2,
+        encode: e.encode_f8_e5m2,
+        nonfinite: e.nonfinite_f8_e5m2,
+        firstNonfinite: e.first_nonfinite_f8_e5m2,
+      };
   }
 }
 
@@ -44,4 +65,16 @@ export const maxFinite: Readonly<Record<FloatDtype, number>> = {
   F32: 3.4028234663852886e38,
   BF16: 3.3895313892515355e38,
   F16: 65504,
+  /** Values are made in f32. */
+  F64: 3.4028234663852886e38,
+  F8_E4M3: 448,
+  F8_E5M2: 57344,
+};
+
+/** Bits of fraction, and the exponent of the smallest normal number, of the dtypes that stochastic rounding can aim at. */
+export const shapes: Readonly<Partial<Record<FloatDtype, { readonly fraction: number; readonly lowest: number }>>> = {
+  BF16: { fraction: 7, lowest: -126 },
+  F16: { fraction: 10, lowest: -14 },
+  F8_E4M3: { fraction: 3, lowest: -6 },
+  F8_E5M2: { fraction: 2, lowest: -14 },
 };

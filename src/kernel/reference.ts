@@ -47,6 +47,75 @@ function decode(bits: number, { exponentBits, fractionBits }: Format): number {
   return sign * (1 + fraction) * 2 ** (exponent - bias);
 }
 
+/** As `decode`, in a format whose highest exponent is one like the others. */
+function decodeFinite(bits: number, { exponentBits, fractionBits }: Format): number {
+  const bias = 2 ** (exponentBits - 1) - 1;
+  const sign = Math.floor(bits / 2 ** (exponentBits + fractionBits)) === 1 ? -1 : 1;
+  const exponent = Math.floor(bits / 2 ** fractionBits) % 2 ** exponentBits;
+  const fraction = (bits % 2 ** fractionBits) / 2 ** fractionBits;
+  if (exponent === 0) return sign * fraction * 2 ** (1 - bias);
+  return sign * (1 + fraction) * 2 ** (exponent - bias);
+}
+
+/** E4M3 (OCP 8-bit floating point, "FN"): no infinities, and only all ones is NaN. */
+export function decode_f8_e4m3(input: Uint8Array): Float32Array {
+  return Float32Array.from(input, (bits) =>
+    bits % 128 === 127 ? NaN : decodeFinite(bits, { exponentBits: 4, fractionBits: 3 }),
+  );
+}
+
+export function decode_f8_e5m2(input: Uint8Array): Float32Array {
+  return Float32Array.from(input, (bits) => decode(bits, { exponentBits: 5, fractionBits: 2 }));
+}
+
+export function encode_f8_e4m3(input: Float32Array): Uint8Array {
+  return Uint8Array.from(input, (x) => {
+    if (Number.isNaN(x)) return 127;
+    const sign = x < 0 || Object.is(x, -0) ? 128 : 0;
+    return sign + Math.min(finiteUnits(Math.abs(x), { exponentBits: 4, fractionBits: 3 }), 127);
+  });
+}
+
+export function encode_f8_e5m2(input: Float32Array): Uint8Array {
+  return Uint8Array.from(input, (x) => (Number.isNaN(x) ? 127 : encode(x, { exponentBits: 5, fractionBits: 2 })));
+}
+
+/** f64 in storage, computed in f32. */
+export function decode_f64(input: Float64Array): Float32Array {
+  return Float32Array.from(input);
+}
+
+export function encode_f64(input: Float32Array): Float64Array {
+  return Float64Array.from(input);
+}
+
+/** The words of Philox that stochastic rounding takes: element i has word i mod 4 of block ⌊i/4⌋. */
+export function philox_words(key: readonly [number, number], block: number, count: number): Uint32Array {
+  const words = new Uint32Array(count);
+  for (let i = 0; i < count; i++) {
+    const b = block + Math.floor(i / 4);
+    words[i] = philox([b % two32, Math.floor(b / two32), 0, 0], key)[i % 4]!;
+  }
+  return words;
+}
+
+/** Up from the lower neighbour where the random part of a distance, in as many bits as matter, is below the remainder. */
+export function dither(x: Float32Array, bits: Uint32Array, fraction: number, lowest: number): Float32Array {
+  return x.map((v, i) => {
+    if (!Number.isFinite(v)) return v;
+    const magnitude = Math.abs(v);
+    const normal = magnitude >= 2 ** lowest;
+    const unit = 2 ** ((normal ? binade(magnitude) : lowest) - fraction);
+    const down = Math.floor(magnitude / unit);
+    const rest = magnitude / unit - down;
+    // A normal f32 has 23 − fraction bits below the unit, so as many random bits decide; below, all 32 do.
+    const steps = 2 ** (23 - fraction);
+    const up = normal ? Math.floor(bits[i]! / (two32 / steps)) + rest * steps >= steps : bits[i]! < rest * two32;
+    const result = (up ? down + 1 : down) * unit;
+    return v < 0 || Object.is(v, -0) ? -result : result;
+  });
+}
+
 /** Round half to even. */
 function roundEven(x: number): number {
   const down = Math.floor(x);
@@ -65,17 +134,23 @@ function binade(x: number): number {
 /** Number to IEEE 754 interchange format: nearest even, NaN as the positive quiet NaN without payload. */
 function encode(x: number, { exponentBits, fractionBits }: Format): number {
   const top = 2 ** exponentBits - 1;
-  const bias = (top - 1) / 2;
   const infinity = top * 2 ** fractionBits;
   if (Number.isNaN(x)) return infinity + 2 ** (fractionBits - 1);
   const sign = x < 0 || Object.is(x, -0) ? 2 ** (exponentBits + fractionBits) : 0;
   const magnitude = Math.abs(x);
   if (magnitude === Infinity) return sign + infinity;
+  return sign + Math.min(finiteUnits(magnitude, { exponentBits, fractionBits }), infinity);
+}
+
+/** The pattern of a magnitude, without an end: nearest even. */
+function finiteUnits(magnitude: number, { exponentBits, fractionBits }: Format): number {
+  if (magnitude === Infinity) return Infinity;
+  const bias = 2 ** (exponentBits - 1) - 1;
   // The unit of the last place is that of the binade, and that of the lowest binade below it.
   const exponent = Math.max(1 - bias, binade(magnitude));
   const units = roundEven(magnitude / 2 ** (exponent - fractionBits));
   // `units` counts from the binade's zero; the implicit bit, and a carry into the next binade, add to the exponent by themselves.
-  return sign + Math.min((exponent - (1 - bias)) * 2 ** fractionBits + units, infinity);
+  return (exponent - (1 - bias)) * 2 ** fractionBits + units;
 }
 
 export function decode_bf16(input: Uint16Array): Float32Array {

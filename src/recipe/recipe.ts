@@ -179,6 +179,10 @@ function readDtype(root: MapNode, key: "dtype" | "out_dtype", error: Reading["er
     fp32: "float32",
     f32: "float32",
     float: "float32",
+    f64: "float64",
+    double: "float64",
+    fp8: "float8_e4m3fn",
+    float8_e4m3: "float8_e4m3fn",
   }[name];
   if (!found) {
     const hint = short ? `Did you mean ${quote(short)}?` : undefined;
@@ -186,7 +190,7 @@ function readDtype(root: MapNode, key: "dtype" | "out_dtype", error: Reading["er
       get(root, key)!.value.at,
       `${key} must be one of ${dtypes.join(", ")}, found ${quote(written)}`,
       hint,
-      name === "float64" ? "recipe-unsupported" : "recipe-schema",
+      "recipe-schema",
     );
   }
   return found;

@@ -100,7 +100,7 @@ const tokenizer = z.looseObject(
   { error: "a mapping with source, tokens and pad_to_multiple_of" },
 );
 
-export const dtypes = ["bfloat16", "float16", "float32"] as const;
+export const dtypes = ["bfloat16", "float16", "float32", "float64", "float8_e4m3fn", "float8_e5m2"] as const;
 
 /** One recipe. Unknown keys pass here: keys.ts judges them. */
 export const recipeSchema = z.looseObject(

@@ -13,7 +13,7 @@ export const dtypeBits = {
 export type Dtype = keyof typeof dtypeBits;
 
 /** The dtypes that the kernels decode and encode. */
-export const floatDtypes = ["F32", "BF16", "F16"] as const;
+export const floatDtypes = ["F32", "BF16", "F16", "F64", "F8_E4M3", "F8_E5M2"] as const;
 export type FloatDtype = (typeof floatDtypes)[number];
 
 export function isDtype(name: string): name is Dtype {
@@ -30,14 +30,29 @@ export function byteWidth(dtype: Dtype): number {
 }
 
 /** PyTorch's names, as `dtype` and `out_dtype` of a recipe and `dtype` of config.json spell them. */
-export const torchNames = { F32: "float32", BF16: "bfloat16", F16: "float16", F64: "float64" } as const;
+export const torchNames = {
+  F32: "float32",
+  BF16: "bfloat16",
+  F16: "float16",
+  F64: "float64",
+  F8_E4M3: "float8_e4m3fn",
+  F8_E5M2: "float8_e5m2",
+} as const;
 
 /** The float dtype of a PyTorch name that the kernels know. */
 export function dtypeNamed(name: string): FloatDtype | null {
   return floatDtypes.find((d) => torchNames[d] === name) ?? null;
 }
 
-/** The result of torch.promote_types on two float dtypes: equal, or the wider; float16 with bfloat16 is float32. */
+const isF8 = (dtype: FloatDtype): boolean => dtype === "F8_E4M3" || dtype === "F8_E5M2";
+
+/**
+ * The result of torch.promote_types on two float dtypes: equal, or the wider; float16 with bfloat16 is float32. fp8, which
+ * torch does not promote, gives way to the other, and its two formats to bfloat16.
+ */
 export function promote(a: FloatDtype, b: FloatDtype): FloatDtype {
-  return a === b ? a : "F32";
+  if (a === b) return a;
+  if (a === "F64" || b === "F64") return "F64";
+  if (isF8(a)) return isF8(b) ? "BF16" : b;
+  return isF8(b) ? a : "F32";
 }
