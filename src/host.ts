@@ -81,6 +81,8 @@ export interface MergeRequest {
   readonly compat: "none" | "mergekit";
   readonly nonFinite: "error" | "keep" | "base";
   readonly overflow: "error" | "saturate" | "inf";
+  /** How results are stored in a dtype narrower than f32: to the nearest even, or up or down by chance, unbiased. */
+  readonly rounding: "nearest" | "stochastic";
   readonly outShardBytes: number;
   readonly copyTokenizer: boolean;
   readonly writeModelCard: boolean;
@@ -104,6 +106,7 @@ export const defaultRequest: Omit<MergeRequest, "recipe"> = {
   compat: "none",
   nonFinite: "error",
   overflow: "error",
+  rounding: "nearest",
   outShardBytes: 5e9,
   copyTokenizer: true,
   writeModelCard: true,

@@ -17,7 +17,7 @@ import { catalogue, methods } from "./methods/index.ts";
 import type { Method } from "./methods/method.ts";
 import { openModels } from "./models.ts";
 import { buildPlan } from "./plan/build.ts";
-import type { InputModel } from "./plan/model.ts";
+import { type InputModel, tensorNames } from "./plan/model.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { Profiler } from "./profile.ts";
 import { Progress } from "./progress.ts";
@@ -100,7 +100,7 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
   const opened = await openModels(recipe, request, host, outputs);
   const checkpoints = opened.map((o) => o.model);
   const warnings: Diagnostic[] = [...recipe.warnings];
-  const names = checkpoints.map((c) => new Set([...c.tensors.keys(), ...c.overrides.keys()]));
+  const names = checkpoints.map(tensorNames);
   const namesOf = (model: number) => names[model]!;
   const assigned = assignTensors(recipe, known, namesOf, (d) => warnings.push(d));
   const recipeSha256 = bytesToHex(sha256(utf8ToBytes(request.recipe.text)));
@@ -108,6 +108,7 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
     seed: request.seed ?? recipe.seed?.toString() ?? defaultSeed,
     mergekit,
     policy: { nonFinite: request.nonFinite, overflow: request.overflow },
+    rounding: request.rounding,
     shardBytes: request.outShardBytes,
     workers: request.workers ?? host.cores,
     memoryBytes: request.memoryBytes,

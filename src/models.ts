@@ -5,7 +5,8 @@ import type { Folder } from "./bytes/source.ts";
 import { fail, quote } from "./errors.ts";
 import type { Host, MergeRequest } from "./host.ts";
 import { adaptModel } from "./plan/adapt.ts";
-import { asStored, type InputModel } from "./plan/model.ts";
+import type { InputModel } from "./plan/model.ts";
+import { withScales } from "./plan/scales.ts";
 import type { LoraReference, ModelReference } from "./recipe/model.ts";
 import type { ParsedRecipe } from "./recipe/recipe.ts";
 import { isAdapterFolder, openAdapter } from "./tensor/adapter.ts";
@@ -68,7 +69,7 @@ async function openModel(
     const whole = await openModel(named, null, places, host, round);
     return { ...whole, model: adaptModel(whole.model, adapter, display, round) };
   }
-  return { model: asStored(await openCheckpoint(display, location.folder, { file: location.file })), location };
+  return { model: withScales(await openCheckpoint(display, location.folder, { file: location.file })), location };
 }
 
 async function fold(

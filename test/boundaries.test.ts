@@ -107,6 +107,7 @@ const kernelForPlanners = new Set([
   "src/kernel/run.ts",
   "src/kernel/view.ts",
   "src/kernel/adapter.ts",
+  "src/kernel/scaled.ts",
   "src/kernel/tile.ts",
 ]);
 

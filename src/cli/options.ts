@@ -147,6 +147,13 @@ export const numberOptions = object("Numbers", {
     defaultRequest.overflow,
     shown(defaultRequest.overflow),
   ),
+  rounding: withDefault(
+    option("--rounding", choice(["nearest", "stochastic"], { metavar: "RULE" }), {
+      description: message`How results are stored in fewer bits: to the nearest, or by chance and unbiased (the seed decides).`,
+    }),
+    defaultRequest.rounding,
+    shown(defaultRequest.rounding),
+  ),
   allowMissing: option("--allow-missing", {
     description: message`Merge a tensor that some models lack from those that have it.`,
   }),
@@ -253,6 +260,7 @@ export interface RequestOptions {
   readonly compat: MergeRequest["compat"];
   readonly nonFinite: MergeRequest["nonFinite"];
   readonly overflow: MergeRequest["overflow"];
+  readonly rounding: MergeRequest["rounding"];
   readonly allowMissing: boolean;
   readonly loraMergeDtype: "float32" | "bfloat16" | "float16" | undefined;
   readonly workers: number | undefined;
@@ -275,6 +283,7 @@ export function toRequest(recipe: RecipeText, o: RequestOptions): MergeRequest {
     compat: o.compat,
     nonFinite: o.nonFinite,
     overflow: o.overflow,
+    rounding: o.rounding,
     outShardBytes: o.outShardSize,
     copyTokenizer: !o.noCopyTokenizer,
     writeModelCard: !o.noModelCard,

@@ -50,7 +50,7 @@ export function moveAdapter(view: AdapterView, move: (source: ViewSource) => Vie
 /** Bytes of a worker's memory: the right factors whole, left rows of a batch, a row for DoRA, and tiles. */
 export function adapterBytes({ columns, factors, magnitude }: AdapterView): number {
   const factorBytes = factors.reduce((sum, { rank }) => sum + rank * (columns + 2 * batchRows) * 4 + 48, 0);
-  return factorBytes + 4 * (tileElements * 4 + 16) + (magnitude ? columns * 4 + 16 : 0);
+  return factorBytes + 5 * (tileElements * 4 + 16) + (magnitude ? columns * 4 + 16 : 0);
 }
 
 interface Loaded {
@@ -78,7 +78,7 @@ export class AdapterReader implements Reader {
   constructor(kernel: Kernel, view: AdapterView, scratch: Scratch, open: (source: ViewSource) => Reader) {
     this.kernel = kernel;
     this.view = view;
-    this.raw = scratch.take(tileElements * 4);
+    this.raw = scratch.take(tileElements * 8);
     this.tile = scratch.take(tileElements * 4);
     this.product = scratch.take(tileElements * 4);
     this.wholeRow = view.magnitude ? scratch.take(view.columns * 4) : 0;

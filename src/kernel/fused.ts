@@ -27,6 +27,7 @@ export function fuse(
   const { terms, combine } = program;
   if (combine.op !== "sum" && combine.op !== "elect") return null;
   if (program.out !== "BF16" || program.inputs.some((d) => d !== "BF16")) return null;
+  if (program.rounding) return null;
   if (terms.length === 0 || terms.length > maxFusedModels) return null;
   if (terms.some((t) => t.keep.rows)) return null;
   if (program.lines || (program.baseWeight ?? 1) !== 1) return null;

@@ -12,7 +12,18 @@ const two32 = 2 ** 32;
  * SHA-256("braid-mask-v1\0seed\0modelIndex\0tensorName") in UTF-8. `modelIndex` counts the recipe's non-base models from 0.
  */
 export function maskKey(seed: number | bigint | string, modelIndex: number, tensorName: string): [number, number] {
-  const digest = sha256(new TextEncoder().encode(`braid-mask-v1\0${seed}\0${modelIndex}\0${tensorName}`));
+  return keyOf(`braid-mask-v1\0${seed}\0${modelIndex}\0${tensorName}`);
+}
+
+/**
+ * The Philox key of one output tensor's stochastic rounding: as `maskKey`, of "braid-round-v1\0seed\0tensorName".
+ */
+export function roundingKey(seed: number | bigint | string, tensorName: string): [number, number] {
+  return keyOf(`braid-round-v1\0${seed}\0${tensorName}`);
+}
+
+function keyOf(text: string): [number, number] {
+  const digest = sha256(new TextEncoder().encode(text));
   const view = new DataView(digest.buffer, digest.byteOffset, digest.byteLength);
   return [view.getUint32(0, true), view.getUint32(4, true)];
 }

@@ -132,6 +132,8 @@ export interface MergeProgram {
   /** Dtype of each input of the task. */
   readonly inputs: readonly FloatDtype[];
   readonly out: FloatDtype;
+  /** Stochastic rounding on store, with words of Philox by this key and the element's index; absent: nearest even. */
+  readonly rounding?: { readonly key: readonly [number, number] };
   /** The input that is subtracted from every term and added back, or null. */
   readonly base: number | null;
   readonly terms: readonly Term[];

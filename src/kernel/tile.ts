@@ -3,7 +3,7 @@
 
 import { choose } from "./choice.ts";
 import type { Kernel } from "./kernel.ts";
-import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
+import { kernelsFor, type LaneKernels, maxFinite, shapes } from "./lanes.ts";
 import { rowParts } from "./lines.ts";
 import { maskBlockElements } from "./mask.ts";
 import { applyKeep, before, Scratch } from "./operand.ts";
@@ -68,6 +68,22 @@ export class TileMerger {
   /** Merges `count` elements starting at element `first` of the tensor, from raw `inputs` to raw `out`. */
   tile(inputs: readonly number[], out: number, first: number, count: number, nonFinite: boolean): void {
     this.compute(inputs, first, count, nonFinite, true);
+    this.store(out, first, count);
+  }
+
+  /** Rounds the merged tile to the output's dtype. */
+  private store(out: number, first: number, count: number): void {
+    const { rounding, out: dtype } = this.program;
+    const shape = rounding && shapes[dtype];
+    if (rounding && shape) {
+      const e = this.kernel.exports;
+      const block = Math.floor(first / 4);
+      const high = Math.floor(block / 2 ** 32);
+      const skipped = first % 4;
+      // What Philox writes beyond the words goes into the mask, which nobody reads any more.
+      e.philox_words(this.spare, rounding.key[0], rounding.key[1], block - high * 2 ** 32, high, count + skipped);
+      e.dither(this.acc, this.spare + 4 * skipped, shape.fraction, shape.lowest, count);
+    }
     this.out.encode(out, this.acc, count);
   }
 
@@ -208,7 +224,7 @@ export class TileMerger {
       for (let k = 0; k < count; k++) if (!Number.isFinite(raw[k]!)) heir[k] = 1;
     });
     this.compute(inputs, first, count, heir.includes(1), false);
-    this.out.encode(out, this.acc, count);
+    this.store(out, first, count);
     this.out.decode(this.spare, out, count);
     const acc = new Float32Array(this.kernel.memory.buffer, this.acc, count);
     const limit = maxFinite[this.program.out];

@@ -9,6 +9,7 @@ import { kernelsFor } from "./lanes.ts";
 import type { Scratch } from "./operand.ts";
 import type { Location, TaskInput } from "./program.ts";
 import { tileElements } from "./program.ts";
+import { ScaledReader, type ScaledView, scaledBytes } from "./scaled.ts";
 
 /** A tensor that a view is made of; it may be a view itself. */
 export interface ViewSource extends TaskInput {
@@ -31,7 +32,7 @@ export interface RowsView {
   readonly runs: readonly RowRun[];
 }
 
-export type View = RowsView | AdapterView;
+export type View = RowsView | AdapterView | ScaledView;
 
 /** Fills `count` elements from element `first` of the tensor on, in the input's dtype, at `to` in the kernel's memory. */
 export interface Reader {
@@ -53,13 +54,18 @@ export function rowsDtype({ sources, runs }: RowsView): FloatDtype {
 export function readerBytes(input: TaskInput): number {
   const { view } = input;
   if (!view) return 0;
-  const own = view.op === "adapter" ? adapterBytes(view) : 2 * (tileElements * 4 + 16);
-  return sourcesOf(view).reduce((sum, s) => sum + readerBytes(s), own);
+  return sourcesOf(view).reduce((sum, s) => sum + readerBytes(s), ownBytes(view));
+}
+
+function ownBytes(view: View): number {
+  if (view.op === "adapter") return adapterBytes(view);
+  return view.op === "scaled" ? scaledBytes(view) : 2 * (tileElements * 8 + 16);
 }
 
 /** What a view is made of. */
 function sourcesOf(view: View): readonly ViewSource[] {
-  return view.op === "adapter" ? adapterSources(view) : view.sources;
+  if (view.op === "adapter") return adapterSources(view);
+  return view.op === "scaled" ? [view.weight, view.scales] : view.sources;
 }
 
 /** The part of a view that rows of elements [first, first + count) need: tasks carry no more. */
@@ -78,7 +84,9 @@ export function moveView(view: View, shift: number): View {
     file: s.file + shift,
     ...(s.view ? { view: moveView(s.view, shift) } : {}),
   });
-  return view.op === "adapter" ? moveAdapter(view, move) : { ...view, sources: view.sources.map(move) };
+  if (view.op === "adapter") return moveAdapter(view, move);
+  if (view.op === "scaled") return { ...view, weight: move(view.weight), scales: move(view.scales) };
+  return { ...view, sources: view.sources.map(move) };
 }
 
 export function createReader(
@@ -91,9 +99,9 @@ export function createReader(
   const { view } = input;
   if (view) {
     const open = (source: ViewSource) => createReader(kernel, source, source.dtype, io, scratch);
-    return view.op === "adapter"
-      ? new AdapterReader(kernel, view, scratch, open)
-      : new RowsReader(kernel, view, dtype, scratch, open);
+    if (view.op === "adapter") return new AdapterReader(kernel, view, scratch, open);
+    if (view.op === "scaled") return new ScaledReader(kernel, view, scratch, open);
+    return new RowsReader(kernel, view, dtype, scratch, open);
   }
   const width = byteWidth(dtype);
   return { read: (first, count, to) => io.read(input, first * width, kernel.u8(to, count * width)) };
@@ -129,8 +137,8 @@ class RowsReader implements Reader {
     this.kernel = kernel;
     this.view = view;
     this.dtype = dtype;
-    this.raw = scratch.take(tileElements * 4);
-    this.decoded = scratch.take(tileElements * 4);
+    this.raw = scratch.take(tileElements * 8);
+    this.decoded = scratch.take(tileElements * 8);
     this.readers = view.sources.map(open);
   }
 

@@ -3,13 +3,23 @@
 
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
 import { lineCount } from "../kernel/lines.ts";
+import { roundingKey } from "../kernel/mask.ts";
 import { matrixFlops, matrixTaskBytes } from "../kernel/matrix-cost.ts";
 import { type MergeTask, type Policy, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
 import { moveView, readerBytes } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
 import type { ParsedRecipe } from "../recipe/recipe.ts";
-import { byteWidth, type Dtype, dtypeBits, type FloatDtype, isFloat, promote, torchNames } from "../tensor/dtype.ts";
+import {
+  byteWidth,
+  type Dtype,
+  dtypeBits,
+  type FloatDtype,
+  floatDtypes,
+  isFloat,
+  promote,
+  torchNames,
+} from "../tensor/dtype.ts";
 import { layoutShards } from "../tensor/shards.ts";
 import { openTensors, planMemory } from "./memory.ts";
 import type { InputModel, Override } from "./model.ts";
@@ -19,6 +29,7 @@ export interface BuildOptions {
   readonly seed: string;
   readonly mergekit: boolean;
   readonly policy: Policy;
+  readonly rounding: "nearest" | "stochastic";
   readonly shardBytes: number;
   readonly workers: number;
   readonly memoryBytes: number;
@@ -315,6 +326,12 @@ function draft(
     mergekit: options.mergekit,
     models: assignment.inputs.filter((i) => i.model !== assignment.base).length,
   });
+  const rounded = (program: Compiled["program"]): Compiled["program"] => {
+    if (options.rounding === "nearest") return program;
+    if (program.op === "merge") return { ...program, rounding: { key: roundingKey(options.seed, name) } };
+    warn(`${method.name} rounds whole matrices to the nearest; --rounding stochastic has no effect on them`);
+    return program;
+  };
   // Nothing to survey and nothing to merge: a tensor of no elements is only named in the header.
   const compiled: Compiled =
     count === 0 && whole.program.op === "merge"
@@ -323,7 +340,7 @@ function draft(
   for (const note of compiled.notes) warn(`${method.name}: ${note}`);
   if (compiled.omit) return null;
   const copies = compiled.copies && first.info.dtype === out && !first.info.view;
-  const program = copies ? ({ op: "copy", byteWidth: byteWidth(out) } as const) : compiled.program;
+  const program = copies ? ({ op: "copy", byteWidth: byteWidth(out) } as const) : rounded(compiled.program);
   return { name, dtype: out, shape, count, inputs, compiled, program };
 }
 
@@ -350,16 +367,18 @@ function outputDtype(
     if (isFloat(f.info.dtype)) continue;
     fail(
       "dtype-unsupported",
-      `Cannot merge ${quote(name)} of ${quote(checkpoints[f.model]!.reference)}: its dtype is ${f.info.dtype}, Braid merges F32, BF16 and F16`,
+      `Cannot merge ${quote(name)} of ${quote(checkpoints[f.model]!.reference)}: its dtype is ${f.info.dtype}, Braid merges ${floatDtypes.join(", ")}`,
     );
   }
   const asked = recipe.outDtype ?? recipe.dtype;
-  if (asked === undefined || asked === null) return found.map((f) => f.info.dtype as FloatDtype).reduce(promote);
+  // What fp8 with scales holds fits bfloat16, which is what such models are converted to.
+  const held = (f: Found): FloatDtype => (f.info.view?.op === "scaled" ? "BF16" : (f.info.dtype as FloatDtype));
+  if (asked === undefined || asked === null) return found.map(held).reduce(promote);
   const dtype = (Object.keys(torchNames) as (keyof typeof torchNames)[]).find((d) => torchNames[d] === asked);
   if (dtype === undefined || !isFloat(dtype as Dtype)) {
     fail(
       "dtype-unsupported",
-      `Cannot write ${quote(String(asked))}: the output dtype is one of float32, bfloat16, float16`,
+      `Cannot write ${quote(String(asked))}: the output dtype is one of ${floatDtypes.map((d) => torchNames[d]).join(", ")}`,
     );
   }
   return dtype as FloatDtype;

@@ -13,8 +13,11 @@ export interface Override extends TensorInfo {
 export interface InputModel extends Checkpoint {
   /** By name; they stand in for the checkpoint's tensors of the same names, or beside them. */
   readonly overrides: ReadonlyMap<string, Override>;
+  /** Tensors of the checkpoint that are none of the model: scales of others. */
+  readonly hidden: ReadonlySet<string>;
 }
 
-export function asStored(checkpoint: Checkpoint): InputModel {
-  return { ...checkpoint, overrides: new Map() };
+/** Names of the model's tensors. */
+export function tensorNames({ tensors, overrides, hidden }: InputModel): Set<string> {
+  return new Set([...[...tensors.keys()].filter((name) => !hidden.has(name)), ...overrides.keys()]);
 }

@@ -130,6 +130,11 @@ export function outputConfig(config: Config, changes: OutputChanges): Config {
 
 function changePart(part: Config, changes: OutputChanges, top: boolean): Config {
   const { auto_map: _, ...out } = part;
+  const quantization = out.quantization_config;
+  // fp8 weights were read with their scales; the output has plain ones.
+  if (isRecord(quantization) && /^(fp8|fbgemm_fp8|compressed-tensors)$/.test(String(quantization.quant_method))) {
+    delete out.quantization_config;
+  }
   const set = (key: string, value: unknown, always = false): void => {
     if (value !== undefined && (always || Object.hasOwn(out, key))) out[key] = value;
   };

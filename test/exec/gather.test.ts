@@ -25,7 +25,7 @@ const decoders = {
   F16: (b: Uint16Array | Uint32Array) => reference.decode_f16(b as Uint16Array),
 };
 
-function input(dtype: FloatDtype, x: Float32Array): Input {
+function input(dtype: keyof typeof encoders, x: Float32Array): Input {
   const bits = encoders[dtype](x);
   return { dtype, bytes: new Uint8Array(bits.buffer), value: decoders[dtype](bits) };
 }

@@ -133,7 +133,7 @@ describe("messages", () => {
     ].join("\n");
     expect(wrong(text)).toEqual([
       '1:15 Cannot merge by "tiess": there is no such method | Did you mean "ties"?',
-      '2:8 dtype must be one of bfloat16, float16, float32, found "bf16" | Did you mean "bfloat16"?',
+      '2:8 dtype must be one of bfloat16, float16, float32, float64, float8_e4m3fn, float8_e5m2, found "bf16" | Did you mean "bfloat16"?',
       "3:12 out_dtype must be text, found 3",
       '5:12 Cannot read the model "a+b+c": expected path[@revision][+lora[@revision]] | A path that itself holds + or @ is written as a mapping: {model: {path: …, revision: …}, lora: {path: …}}.',
       '6:5 "weight" is not read here (models[0]) | It is a parameter: write it under parameters: in models[0].',
@@ -189,7 +189,7 @@ describe("messages", () => {
       `${linear}random_seed: 18446744073709551616\n`,
       /random_seed must be in \[0, 2\^64\), found 18446744073709551616/,
     ],
-    ["float64 as dtype", `${linear}dtype: float64\n`, /dtype must be one of/],
+    ["float8 without its format as dtype", `${linear}dtype: float8\n`, /dtype must be one of/],
     ["the base's tokenizer without a base", `${linear}tokenizer_source: base\n`, /has no base_model/],
     [
       "a token source without a token",

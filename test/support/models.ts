@@ -4,13 +4,13 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 export interface NewTestTensor {
-  dtype?: "F32" | "BF16" | "F16" | "I64" | "BOOL" | "F64";
+  dtype?: "F32" | "BF16" | "F16" | "I64" | "BOOL" | "F64" | "F8_E4M3" | "F8_E5M2";
   shape?: number[];
   /** Values (rounded towards zero for the 16-bit dtypes: use representable ones), or the raw bytes. */
   data: readonly number[] | Uint8Array;
 }
 
-const widths = { F32: 4, BF16: 2, F16: 2, I64: 8, BOOL: 1, F64: 8 } as const;
+const widths = { F32: 4, BF16: 2, F16: 2, I64: 8, BOOL: 1, F64: 8, F8_E4M3: 1, F8_E5M2: 1 } as const;
 
 function encode(dtype: keyof typeof widths, values: readonly number[]): Uint8Array {
   const out = new DataView(new ArrayBuffer(values.length * widths[dtype]));
@@ -20,6 +20,7 @@ function encode(dtype: keyof typeof widths, values: readonly number[]): Uint8Arr
     else if (dtype === "F64") out.setFloat64(8 * i, v, true);
     else if (dtype === "I64") out.setBigInt64(8 * i, BigInt(v), true);
     else if (dtype === "BOOL") out.setUint8(i, v);
+    else if (dtype.startsWith("F8")) throw new Error("give fp8 as bytes");
     else if (dtype === "BF16") {
       wide.setFloat32(0, v);
       out.setUint16(2 * i, wide.getUint16(0), true);
