@@ -57,7 +57,10 @@ const refused: Record<string, [kind: string, words: RegExp]> = {
   "dare-density-negative": ["recipe-parameter", /2:68 density must be in \(0, 1\], found -0\.5/],
   "density-above-one": ["recipe-parameter", /density must be in \(0, 1\], found 1\.5/],
   "ties-density-negative": ["recipe-parameter", /density must be in \(0, 1\], found -0\.5/],
-  "unknown-dtype": ["recipe-schema", /dtype must be one of bfloat16, float16, float32, float64, float8_e4m3fn, float8_e5m2, found "float8"/],
+  "unknown-dtype": [
+    "recipe-schema",
+    /dtype must be one of bfloat16, float16, float32, float64, float8_e4m3fn, float8_e5m2, found "float8"/,
+  ],
   "int-dtype": ["recipe-schema", /dtype must be one of .*found "int64"/],
   "bad-lora-syntax": ["recipe-schema", /2:13 Cannot read the model "a\+b\+c"/],
   "tokenizer-and-tokenizer_source": ["recipe-schema", /exclude each other/],
