@@ -17,7 +17,7 @@ export interface Carried {
 export function carriedBy(plan: Plan, tensor: PlanTensor): Map<string, Carried> {
   const { program } = tensor;
   const carried = new Map<string, Carried>();
-  if (program.op === "copy") return carried;
+  if (program.op !== "merge") return carried;
   for (const { input, weight, scale, keep } of program.terms) {
     const numbers = [program.lambda, weight, scale].map((x) => (typeof x === "number" ? x : Number.NaN));
     const factor = numbers.reduce((a, b) => a * b, 1);
