@@ -2,7 +2,7 @@
 // belongs on the recipe's base.
 
 import type { Folder } from "./bytes/source.ts";
-import { fail, quote } from "./errors.ts";
+import { BraidError, fail, isBraidError, quote } from "./errors.ts";
 import type { Host, MergeRequest } from "./host.ts";
 import { adaptModel } from "./plan/adapt.ts";
 import type { InputModel } from "./plan/model.ts";
@@ -26,20 +26,43 @@ interface Places extends ModelPlaces {
   readonly outputs: ReadonlyMap<string, Folder>;
 }
 
-/** Opens every model of the recipe, in its order. `outputs`: what names of earlier recipes of the file stand for. */
+/**
+ * Opens every model of the recipe, in its order. `outputs`: what names of earlier recipes of the file stand for.
+ *
+ * @throws BraidError with all that is wrong with any of them.
+ */
 export async function openModels(
   recipe: ParsedRecipe,
   request: MergeRequest,
   host: Host,
   outputs: ReadonlyMap<string, Folder>,
 ): Promise<OpenedModel[]> {
+  const results = await tryModels(recipe, request, host, outputs);
+  const wrong = results.filter(isBraidError);
+  if (wrong.length > 0) throw new BraidError(wrong.flatMap((e) => e.diagnostics));
+  return results as OpenedModel[];
+}
+
+/** The same, with the error in the place of a model that cannot be opened. */
+export async function tryModels(
+  recipe: ParsedRecipe,
+  request: MergeRequest,
+  host: Host,
+  outputs: ReadonlyMap<string, Folder>,
+): Promise<(OpenedModel | BraidError)[]> {
   const places = { cwd: host.cwd, recipeFolder: request.recipe.folder, env: host.env, home: host.home, outputs };
   const base = recipe.base === null ? null : recipe.models[recipe.base]!;
   // mergekit folds in the dtype that the model is stored in, unless --lora-merge-dtype says otherwise.
   const round: Rounding = request.loraMergeDtype ?? (request.compat === "mergekit" ? "weight" : null);
-  const opened: OpenedModel[] = [];
-  for (const model of recipe.models)
-    opened.push(await openModel(model, model === base ? null : base, places, host, round));
+  const opened: (OpenedModel | BraidError)[] = [];
+  for (const model of recipe.models) {
+    try {
+      opened.push(await openModel(model, model === base ? null : base, places, host, round));
+    } catch (error) {
+      if (!isBraidError(error)) throw error;
+      opened.push(error);
+    }
+  }
   return opened;
 }
 

@@ -95,7 +95,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   merge: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host"],
   // Measures what a merge does, so it stands above it; only the command line knows it.
   bench: ["errors", "bytes", "tensor", "kernel", "exec", "host", "merge"],
-  cli: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge", "bench"],
+  // Looks at what a merge would be given; nothing but the command line needs it.
+  check: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "host", "merge"],
+  cli: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge", "bench", "check"],
 };
 
 /** Methods and plans speak of programs, masks and sizes; they never compute. */

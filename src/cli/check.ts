@@ -1,8 +1,10 @@
-// `braid check`: a verdict on a recipe and its checkpoints, from text and headers alone.
+// `braid check`: a verdict on a recipe and its checkpoints, from text and headers, and with --deep from samples of the tensors.
 
-import { BraidError, type Diagnostic, formatDiagnostic } from "../errors.ts";
-import { type Prepared, prepare } from "../merge.ts";
-import { formatBytes, formatCount, formatMemory, formatParameters, plural, printable } from "./format.ts";
+import { assumedRate, assumedSeconds, type Examination, type Examined, examine } from "../check/examine.ts";
+import { BraidError, type Diagnostic, errorKinds, exitCodes, formatDiagnostic } from "../errors.ts";
+import type { Plan } from "../plan/plan.ts";
+import { dtypeCounts, writeExamined } from "./check-text.ts";
+import { formatBytes, formatCount, formatMemory, formatParameters, formatSeconds, plural } from "./format.ts";
 import { createHost } from "./host.ts";
 import type { Context } from "./main.ts";
 import { toRequest } from "./options.ts";
@@ -16,23 +18,30 @@ interface Finding {
   readonly diagnostic?: Diagnostic;
 }
 
-function goodNews({ plan }: Prepared): Finding[] {
+function goodNews({ models, config, shares, plan }: Examined): Finding[] {
   const ok = (message: string): Finding => ({ level: "ok", message });
+  const several = models.length > 1;
+  const tokenizers = models.flatMap((m) => m.tokenizer ?? []);
+  const same = new Set(tokenizers.map((t) => `${t.file} ${t.sha256}`)).size === 1;
+  const agree = config.filter((key) => !key.differs).length;
+  return [
+    ...(plan ? [ok(`recipe: ${plan.method} of ${plural(plan.inputs.length, "model")}`)] : []),
+    ...(several && config.length > 0 ? [ok(`config: the models agree in ${agree} of ${config.length} keys`)] : []),
+    ...(several && same && tokenizers.length === models.length ? [ok("tokenizers: all equal")] : []),
+    ...(several && shares.every((s) => s.equalShapeAndDtype === s.tensors)
+      ? [ok("lineage: all have the same tensors, of equal shape and dtype")]
+      : []),
+    ...(plan ? planned(plan).map(ok) : []),
+  ];
+}
+
+function planned(plan: Plan): string[] {
   const { memory } = plan;
   return [
-    ok(`recipe: ${plan.method} of ${plural(plan.inputs.length, "model")}`),
-    ...plan.inputs.map(({ reference, files }) =>
-      ok(
-        `model ${printable(reference)}: ${plural(files.length, "file")}, ${formatBytes(files.reduce((sum, file) => sum + file.byteLength, 0))}`,
-      ),
-    ),
-    ok(
-      `tensors: all ${formatCount(plan.tensors.length)} fit together (${formatParameters(plan.parameters)} parameters)`,
-    ),
-    ok(`output: ${plural(plan.outputs.length, "file")}, ${formatBytes(plan.bytesWritten)}`),
-    ok(
-      `memory: at most ${formatMemory(memory.peakBytes)} of ${formatMemory(memory.limitBytes)}, ${plural(memory.workers, "worker")}`,
-    ),
+    `tensors: all ${formatCount(plan.tensors.length)} fit together (${formatParameters(plan.parameters)} parameters)`,
+    `output: ${plural(plan.outputs.length, "file")}, ${formatBytes(plan.bytesWritten)}, ${dtypeCounts(plan)}`,
+    `memory: at most ${formatMemory(memory.peakBytes)} of ${formatMemory(memory.limitBytes)}, ${plural(memory.workers, "worker")}`,
+    `work: ${formatBytes(plan.bytesRead)} to read, ${formatBytes(plan.bytesWritten)} to write; about ${formatSeconds(assumedSeconds(plan))} if a worker does ${formatBytes(assumedRate)} a second, which was not measured here (braid bench does)`,
   ];
 }
 
@@ -45,26 +54,62 @@ function writeFinding(screen: Screen, { level, message }: Finding): void {
   screen.write(`${paint(screen, style[level], level.padEnd(5))}  ${message.replaceAll("\n", "\n       ")}\n`);
 }
 
+/** What --json has beside the findings, one for each recipe of the file. */
+function documentOf({ recipe, models, config, shares, from, distances, plan }: Examined) {
+  const reference = (i: number) => models[i]!.reference;
+  return {
+    name: recipe.name ?? null,
+    method: recipe.method,
+    models,
+    config,
+    lineage: {
+      from: from === null ? null : reference(from),
+      shares: shares.map((s) => ({ ...s, a: reference(s.a), b: reference(s.b) })),
+      distances: distances?.map((d) => ({ ...d, model: reference(d.model) })) ?? null,
+    },
+    plan: plan && {
+      tensors: plan.tensors.length,
+      parameters: plan.parameters,
+      dtypes: Object.fromEntries(dtypesOf(plan)),
+      files: plan.outputs.map((f) => ({ name: f.name, byteLength: f.byteLength })),
+      bytesRead: plan.bytesRead,
+      bytesWritten: plan.bytesWritten,
+      memory: plan.memory,
+      assumedBytesPerSecond: assumedRate,
+      assumedSeconds: assumedSeconds(plan),
+    },
+  };
+}
+
+function dtypesOf(plan: Plan): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const { dtype } of plan.tensors) counts.set(dtype, (counts.get(dtype) ?? 0) + 1);
+  return counts;
+}
+
 export async function runCheck(command: CommandOf<"check">, context: Context): Promise<number> {
   const { out, err } = context.terminal;
   if (!command.quiet) for (const note of command.unneeded) err.write(`note: ${note}\n`);
-  const findings: Finding[] = [];
-  let exitCode = 0;
   const host = createHost({ ...context, report: () => {} });
+  let examination: Examination;
   try {
-    const prepared = await prepare(toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command), host);
-    findings.push(...goodNews(prepared), ...prepared.warnings.map(bad("warn")));
+    const request = toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command);
+    examination = await examine(request, host, { deep: command.deep });
   } catch (error) {
+    // The recipe itself could not be read.
     if (!(error instanceof BraidError) || context.signal.aborted) throw error;
-    exitCode = error.exitCode;
-    findings.push(...error.diagnostics.map(bad("error")));
+    examination = { recipes: [], errors: error.diagnostics, warnings: [] };
   }
-  const count = (level: Finding["level"]) => findings.filter((finding) => finding.level === level).length;
+  const { recipes, errors, warnings } = examination;
+  const exitCode = errors[0] ? exitCodes[errorKinds[errors[0].kind].exit] : 0;
+  const findings = [...recipes.flatMap(goodNews), ...warnings.map(bad("warn")), ...errors.map(bad("error"))];
   if (command.json) {
-    out.write(`${JSON.stringify({ exitCode, errors: count("error"), warnings: count("warn"), findings }, null, 2)}\n`);
-  } else {
-    for (const finding of findings) if (!command.quiet || finding.level !== "ok") writeFinding(out, finding);
-    if (!command.quiet) out.write(`${plural(count("error"), "error")}, ${plural(count("warn"), "warning")}\n`);
+    const document = { exitCode, errors: errors.length, warnings: warnings.length, findings };
+    out.write(`${JSON.stringify({ ...document, recipes: recipes.map(documentOf) }, null, 2)}\n`);
+    return exitCode;
   }
+  if (!command.quiet) for (const [i, one] of recipes.entries()) writeExamined(out, one, i, recipes.length);
+  for (const finding of findings) if (!command.quiet || finding.level !== "ok") writeFinding(out, finding);
+  if (!command.quiet) out.write(`${plural(errors.length, "error")}, ${plural(warnings.length, "warning")}\n`);
   return exitCode;
 }

@@ -109,6 +109,11 @@ const checkCommand = command(
   "check",
   merge(
     object({ command: constant("check"), recipe: recipeArgument }),
+    object("Checking", {
+      deep: option("--deep", {
+        description: message`Read samples of every tensor too, and tell how far the models are from the base: a wrong one is noticed.`,
+      }),
+    }),
     layoutOptions,
     numberOptions,
     machineOptions,
@@ -122,7 +127,11 @@ const checkCommand = command(
       { type: "argument", metavar: "RECIPE" },
       { type: "literal", value: "[OPTIONS]" },
     ],
-    footer: lines("Example:", "  braid check recipe.yml && braid merge recipe.yml ./merged"),
+    footer: lines(
+      "Examples:",
+      "  braid check recipe.yml && braid merge recipe.yml ./merged",
+      "  braid check recipe.yml --deep --json > check.json",
+    ),
   },
 );
 

@@ -4,7 +4,8 @@ import { describe, expect, test } from "bun:test";
 import { cpSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { memorySource } from "../../src/bytes/memory.ts";
-import { decodeF16, readStatistics } from "../../src/cli/statistics.ts";
+import { readStatistics } from "../../src/cli/statistics.ts";
+import { decodeF16 } from "../../src/tensor/decode.ts";
 import { inFolder, root, start } from "./braid.ts";
 
 describe("inspect", () => {
