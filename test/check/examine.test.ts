@@ -184,7 +184,7 @@ describe("samples", () => {
         },
       ]);
       expect(farFromBase).toBe(0.5);
-      expect(texts(warnings)).toEqual(['"far" is 1.0 of the size of the weights away from "base", at most 2.0 in "u"']);
+      expect(texts(warnings)).toEqual(['"far" is far from "base": mean |δ| is 1.0 of mean |base|, and 2.0 in "u"']);
       expect(warnings[0]!.hint).toMatch(/is "base" the model that it was trained from\?$/);
       expect((await look(cwd, onBase("base", "near", "far"))).recipes[0]!.distances).toBeNull();
     }));
