@@ -128,6 +128,8 @@ function writeShardedModel(folder: string, seed: number, dtype: "BF16" | "F32"):
 describe("one SHA-256 under every runtime, worker count and slice size", () => {
   test("both runtimes are here", () => expect(runtimes.map((r) => r.name)).toEqual(["bun", "deno"]));
   test("the demo", () => oneHash("examples/dare-ties.yml", []), 120_000);
+  for (const recipe of ["star", "iso-cts", "free"])
+    test(`whole matrices: ${recipe}`, () => oneHash(`examples/${recipe}.yml`, []), 300_000);
   for (const [method, parameters] of [
     ["dare_ties", { drop_rate: 0.5, rescale: "l1" }],
     ["ties", { density: 0.3, ties: "exact" }],
