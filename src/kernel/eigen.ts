@@ -23,7 +23,8 @@ export interface Eigen {
 
 /** Bytes that `symmetricEigen` takes beside the matrix; the last part is lent and free afterwards. */
 export function eigenBytes(n: number): number {
-  return 2 * n * n * 8 + (2 * 64 + 64) * n * 8 + (1 << 20);
+  // The largest part that is lent: rows of the last merge, of S and of what they make.
+  return 2 * n * n * 8 + 2 * rowsAtOnce * n * 8 + (1 << 19);
 }
 
 /**

@@ -48,8 +48,11 @@ async function subtractLow(algebra: Algebra, a: Matrix, radius: number, pause: P
     const z = along.transform(false) / 8;
     for (let b = 0; b < bins; b++) {
       const c = b === 0 ? 0 : columns - b;
-      const [re, im] = [f64[z + 2 * b]!, f64[z + 2 * b + 1]!];
-      const [re2, im2] = [f64[z + 2 * c]!, f64[z + 2 * c + 1]!];
+      // No pairs by destructuring in these loops: engines that do not see through them fill the heap with arrays.
+      const re = f64[z + 2 * b]!;
+      const im = f64[z + 2 * b + 1]!;
+      const re2 = f64[z + 2 * c]!;
+      const im2 = f64[z + 2 * c + 1]!;
       f64[at(i, b)] = (re + re2) / 2;
       f64[at(i, b) + 1] = (im - im2) / 2;
       if (pair) {
@@ -80,8 +83,10 @@ async function subtractLow(algebra: Algebra, a: Matrix, radius: number, pause: P
     const pair = i + 1 < rows;
     f64.fill(0, input, input + 2 * columns);
     for (let b = 0; b < bins; b++) {
-      const [re, im] = [f64[at(i, b)]!, f64[at(i, b) + 1]!];
-      const [re2, im2] = pair ? [f64[at(i + 1, b)]!, f64[at(i + 1, b) + 1]!] : [0, 0];
+      const re = f64[at(i, b)]!;
+      const im = f64[at(i, b) + 1]!;
+      const re2 = pair ? f64[at(i + 1, b)]! : 0;
+      const im2 = pair ? f64[at(i + 1, b) + 1]! : 0;
       f64[input + 2 * b] = re - im2;
       f64[input + 2 * b + 1] = im + re2;
       if (b === 0) continue;

@@ -10,8 +10,8 @@ import { tileElements } from "./program.ts";
 /** What a 32-bit address reaches, less some room for everything that is no matrix. */
 export const maxMatrixBytes = 2 ** 32 - 2 ** 24;
 
-/** Packed blocks of products, panels' rounding to cache lines. */
-const slackBytes = 4 << 20;
+/** Packed blocks of products (2.2 MiB), and matrices' rounding to cache lines. */
+const slackBytes = 5 << 19;
 const square = (n: number) => 8 * n * n;
 
 /** The smaller side, the larger one, and components of all models together. */
@@ -89,14 +89,15 @@ export function matrixFlops(program: MatrixProgram): number {
       );
     }
     case "high-pass": {
+      // Transforms wait for memory more than they compute.
       const bins = lowBins(radiusOf(rule.cutoff, k, n));
-      return models * (k * fourierFlops(n) + 2 * bins * fourierFlops(k));
+      return 4 * models * (k * fourierFlops(n) + 2 * bins * fourierFlops(k));
     }
   }
 }
 
 /** Operations a second of one worker, measured by bench/spectral.ts; for estimates. */
-export const flopsPerSecond = 4e9;
+export const flopsPerSecond = 6e9;
 
 /** Elements that are read and written at a time; whole rows of a matrix that is turned. */
 const stripeElements = 65_536;

@@ -73,7 +73,10 @@ function refine(
   let x = start > low && start < high ? start : (low + high) / 2;
   let width = high - low;
   for (let step = 0; step < maxSteps; step++) {
-    let [psi, psiSlope, phi, phiSlope] = [0, 0, 0, 0];
+    let psi = 0;
+    let psiSlope = 0;
+    let phi = 0;
+    let phiSlope = 0;
     for (let i = 0; i <= j; i++) {
       const q = 1 / (d[i]! - from - x);
       const t = weights[i]! * q;
@@ -92,7 +95,8 @@ function refine(
     if (Math.abs(f) <= error) return x;
     if (f < 0) low = x;
     else high = x;
-    const [p, q] = [d[j]! - from - x, d[j + 1]! - from - x];
+    const p = d[j]! - from - x;
+    const q = d[j + 1]! - from - x;
     const a = (p + q) * f - p * q * slope;
     const b = p * q * f;
     const c = f - p * psiSlope - q * phiSlope;

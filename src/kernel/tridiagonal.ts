@@ -45,7 +45,8 @@ export async function tridiagonalise(algebra: Algebra, a: Matrix, pause: Pause):
         for (let p = 0; p < done; p++) {
           const v = algebra.rowAt(left, p);
           const w = algebra.rowAt(right, p);
-          const [vi, wi] = [algebra.f64[v / 8 + i]!, algebra.f64[w / 8 + i]!];
+          const vi = algebra.f64[v / 8 + i]!;
+          const wi = algebra.f64[w / 8 + i]!;
           e.axpy_f64(at, w, -vi, i + 1);
           e.axpy_f64(at, v, -wi, i + 1);
         }
@@ -74,7 +75,8 @@ export async function tridiagonalise(algebra: Algebra, a: Matrix, pause: Pause):
           for (let p = 0; p < done; p++) {
             const pv = algebra.rowAt(left, p);
             const pw = algebra.rowAt(right, p);
-            const [wv, vv] = [e.dot_f64(pw, vAt, i), e.dot_f64(pv, vAt, i)];
+            const wv = e.dot_f64(pw, vAt, i);
+            const vv = e.dot_f64(pv, vAt, i);
             e.axpy_f64(wAt, pv, -wv, i);
             e.axpy_f64(wAt, pw, -vv, i);
           }
@@ -126,7 +128,7 @@ export async function backTransform(
       const count = Math.min(backBlock, n - first);
       const length = first + count - 1;
       // H_first … H_last = 1 − Vᵀ·T·V (Schreiber & Van Loan 1989), T upper triangular.
-      algebra.clear(t);
+      const upper = new Float64Array(backBlock * backBlock);
       for (let j = 0; j < count; j++) {
         const row = algebra.row(v, j);
         row.fill(0, 0, length);
@@ -138,11 +140,12 @@ export async function backTransform(
         }
         for (let i = 0; i < j; i++) {
           let sum = 0;
-          for (let k = i; k < j; k++) sum += algebra.row(t, i)[k]! * products[k]!;
-          algebra.row(t, i)[j] = -tj * sum;
+          for (let k = i; k < j; k++) sum += upper[i * backBlock + k]! * products[k]!;
+          upper[i * backBlock + j] = -tj * sum;
         }
-        algebra.row(t, j)[j] = tj;
+        upper[j * backBlock + j] = tj;
       }
+      algebra.f64.set(upper, t.at / 8);
       const vs = part(v, 0, count, 0, length);
       const ts = part(t, 0, count, 0, count);
       for (let r = 0; r < z.rows; r += rowsAtOnce) {

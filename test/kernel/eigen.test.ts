@@ -16,7 +16,8 @@ const random = () => {
 };
 
 function algebraOf(bytes: number): Algebra {
-  const kernel = createKernel(module, bytes + (4 << 20));
+  // What the packed blocks of products take comes on top, and nothing else.
+  const kernel = createKernel(module, bytes + (5 << 19));
   return new Algebra(kernel, kernel.heapStart);
 }
 
