@@ -198,6 +198,82 @@ export function keep_mask_each(
   return total;
 }
 
+/**
+ * Decides the noted elements of a chunk, whose masks are 0 so far, by whether their 32 bits lie in [start, start + length) mod 2^32.
+ * Returns how many are kept.
+ */
+function refineWithin(mask: usize, noted: usize, lo: u32, hi: u32, k0: u32, k1: u32, start: u32, length: u32): i32 {
+  store<u64>(equals + (noted << 1), 0);
+  let kept = 0;
+  for (let n: usize = 0; n < noted; n += 4) {
+    const at = i32x4.extend_low_i16x8_u(v128.load64_zero(equals + (n << 1)));
+    const low = i32x4.add(i32x4.splat(lo), i32x4.shr_u(at, 4));
+    const high = i32x4.sub(i32x4.splat(hi), i32x4.lt_u(low, i32x4.splat(lo)));
+    let upper = i32x4.splat(load<u8>(draws + position(n)));
+    upper = i32x4.replace_lane(upper, 1, load<u8>(draws + position(n + 1)));
+    upper = i32x4.replace_lane(upper, 2, load<u8>(draws + position(n + 2)));
+    upper = i32x4.replace_lane(upper, 3, load<u8>(draws + position(n + 3)));
+    const u = v128.or(i32x4.shl(upper, 24), philoxRefine(low, high, v128.and(at, i32x4.splat(15)), k0, k1));
+    let keeps: u32 = i32x4.bitmask(i32x4.lt_u(i32x4.sub(u, i32x4.splat(start)), i32x4.splat(length)));
+    if (noted - n < 4) keeps &= (1 << <u32>(noted - n)) - 1;
+    for (; keeps != 0; keeps &= keeps - 1) {
+      store<u8>(mask + position(n + ctz(keeps)), 0xff);
+      kept++;
+    }
+  }
+  return kept;
+}
+
+export function keep_mask_within(
+  mask: usize,
+  k0: u32,
+  k1: u32,
+  blockLo: u32,
+  blockHi: u32,
+  start: u32,
+  length: u32,
+  count: usize,
+): i32 {
+  // Bytes between those of both ends, counted from the one after the first end's, stay whatever their lower bits are. Where both
+  // ends have one byte, the interval is a part of what has this byte, or all but a part.
+  const from = start >> 24;
+  const span = (((start + length) >> 24) - from) & 255;
+  const inner: u32 = span == 0 ? (length >> 31) * 255 : span - 1;
+  const first = i8x16.splat(<i8>from);
+  const last = i8x16.splat(<i8>(from + span));
+  const after = i8x16.splat(<i8>(from + 1));
+  const limit = i8x16.splat(<i8>inner);
+  let total = 0;
+  while (count > 0) {
+    const size = min<usize>(count, chunkElements);
+    philoxBytes(draws, draws + size, blockLo, blockHi, k0, k1);
+    let kept = i32x4.splat(0);
+    let noted: usize = 0;
+    let i: usize = 0;
+    for (; i + 16 <= size; i += 16) {
+      const v = v128.load(draws + i);
+      const keep = i8x16.lt_u(i8x16.sub(v, after), limit);
+      v128.store(mask + i, keep);
+      kept = addKept(kept, keep);
+      noted = note(i8x16.bitmask(v128.or(i8x16.eq(v, first), i8x16.eq(v, last))), i, noted);
+    }
+    if (i < size) {
+      const v = v128.load(draws + i);
+      const keep = onlyFirst(i8x16.lt_u(i8x16.sub(v, after), limit), size - i);
+      storePart(mask + i, keep, size - i);
+      kept = addKept(kept, keep);
+      const ends = v128.or(i8x16.eq(v, first), i8x16.eq(v, last));
+      noted = note(i8x16.bitmask(onlyFirst(ends, size - i)), i, noted);
+    }
+    total += sumLanes(kept) + refineWithin(mask, noted, blockLo, blockHi, k0, k1, start, length);
+    mask += size;
+    count -= size;
+    blockLo += <u32>(chunkElements >> 4);
+    blockHi += u32(blockLo < <u32>(chunkElements >> 4));
+  }
+  return total;
+}
+
 // Mask bytes become lanes by sign extension, 0xff → 0xffff → 0xffffffff:
 //
 //   bytes   | m0 m1 m2 m3 | m4 m5 m6 m7 | m8 …        | m12 …       |

@@ -64,6 +64,11 @@ export {
   keep_mask,
   /** (mask u8, k0, k1, blockLo, blockHi, thresholds u32, count): as `keep_mask`, with a threshold for every element. */
   keep_mask_each,
+  /**
+   * (mask u8, k0, k1, blockLo, blockHi, start, length, count): as `keep_mask`, but keeps where an element's 32 bits lie in
+   * [start, start + length) mod 2^32.
+   */
+  keep_mask_within,
   /** (x, mask u8, count): x ← mask ? x : +0. Selects bits: a NaN that is dropped is gone. */
   select,
 } from "./dare";

@@ -175,6 +175,9 @@ describe("one SHA-256 under every runtime, worker count and slice size", () => {
     ["nuslerp", 2, { nuslerp_flatten: false, nuslerp_row_wise: true }],
     ["dare_slerp", 2, { drop_rate: 0.5, t: 0.3 }],
     ["metagpt", 3, { dare: 0.2 }],
+    ["dare_ties", 3, { drop_rate: 0.7, mask: "disjoint", trim: 0.5 }],
+    ["dare_linear", 3, { drop_rate: 0.7, mask: "disjoint", drop: "row" }],
+    ["dare_ties", 3, { drop_rate: 0.5, drop: "column", rescale: "l2" }],
   ] as const) {
     test(`${method} ${JSON.stringify(parameters)}, in few runs`, async () => {
       await withTempFolder(async (temp) => {

@@ -1,6 +1,7 @@
 // Programs that a single kernel carries out tile by tile, bf16 in and out, to the same bits as the steps of tile.ts
 // (test/kernel/fused.test.ts). What no fused kernel covers stays there, and so do tiles with non-finite values.
 
+import { drawMask, lineMaskBytesOf } from "./draw.ts";
 import { type Kernel, maxFusedModels } from "./kernel.ts";
 import { Scratch } from "./operand.ts";
 import type { MagnitudeKeep, MergeProgram, Term } from "./program.ts";
@@ -54,6 +55,7 @@ export class FusedMerger {
   private readonly weights: number;
   private readonly above: number;
   private readonly maskPointers: number;
+  private readonly lineMask: number;
   private readonly anyMask: boolean;
 
   constructor(kernel: Kernel, program: MergeProgram, region: { start: number; end: number }, kept: number[]) {
@@ -65,6 +67,7 @@ export class FusedMerger {
     const n = program.terms.length;
     const { buffer } = kernel.memory;
     this.masks = program.terms.map((t) => (isMasked(t) ? scratch.take(tileElements) : 0));
+    this.lineMask = scratch.take(lineMaskBytesOf(program.terms, tileElements));
     this.anyMask = this.masks.some((m) => m !== 0);
     this.pointers = new Uint32Array(buffer, scratch.take(4 * n), n);
     this.scales = scratch.take(4 * n);
@@ -90,8 +93,6 @@ export class FusedMerger {
     const { program } = this;
     const e = this.kernel.exports;
     const n = program.terms.length;
-    const block = first / 16;
-    const high = Math.floor(block / 2 ** 32);
     for (let i = 0; i < n; i++) {
       const term = program.terms[i]!;
       this.pointers[i] = inputs[term.input]!;
@@ -110,15 +111,7 @@ export class FusedMerger {
         );
       }
       if (!random || mask === 0) continue;
-      this.keptHere[i] = e.keep_mask(
-        mask,
-        random.key[0],
-        random.key[1],
-        block - high * 2 ** 32,
-        high,
-        random.threshold,
-        count,
-      );
+      this.keptHere[i] = drawMask(this.kernel, random, mask, this.lineMask, first, count);
     }
     if (this.merge(inputs, out, count) !== 0) return false;
     for (let i = 0; i < n; i++) this.kept[i]! += this.keptHere[i]!;

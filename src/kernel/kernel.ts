@@ -69,6 +69,16 @@ export interface KernelExports {
     thresholds: Pointer,
     count: number,
   ): number;
+  keep_mask_within(
+    mask: Pointer,
+    k0: number,
+    k1: number,
+    blockLo: number,
+    blockHi: number,
+    start: number,
+    length: number,
+    count: number,
+  ): number;
   select(x: Pointer, mask: Pointer, count: number): void;
 
   trim(x: Pointer, above: number, equalBefore: number, count: number): number;

@@ -1,5 +1,6 @@
 // One input of a tile as the arithmetic sees it: decoded, its delta to the base taken, and its survivors selected.
 
+import { drawMask, lineMaskBytesOf, maskBytes } from "./draw.ts";
 import type { Kernel } from "./kernel.ts";
 import type { LaneKernels } from "./lanes.ts";
 import { maskBlockElements } from "./mask.ts";
@@ -24,6 +25,17 @@ export class Scratch {
   }
 }
 
+/** Where masks of a tile are drawn. */
+export interface Masks {
+  readonly elements: number;
+  readonly lines: number;
+}
+
+/** Room for the masks of tiles of `size` elements of these terms or operands. */
+export function takeMasks(scratch: Scratch, users: readonly { readonly keep: Keep }[], size: number): Masks {
+  return { elements: scratch.take(maskBytes(size)), lines: scratch.take(lineMaskBytesOf(users, size)) };
+}
+
 /** How many elements of the tile that starts at `first` lie before an index of the tensor: 0 to `count`. */
 export function before(index: Scalar, first: number, count: number): number {
   return Math.max(0, Math.min(count, (index as number) - first));
@@ -37,7 +49,7 @@ export function applyKeep(
   kernel: Kernel,
   keep: Keep,
   tile: number,
-  mask: number,
+  masks: Masks,
   first: number,
   count: number,
   rows: RowKeeper | null = null,
@@ -45,14 +57,8 @@ export function applyKeep(
   const e = kernel.exports;
   let kept = count;
   if (keep.random && keep.random.threshold > 0) {
-    // Rows may start inside a Philox block: the mask is drawn from the block's first element on.
-    const ahead = first % maskBlockElements;
-    const block = (first - ahead) / maskBlockElements;
-    const high = Math.floor(block / 2 ** 32);
-    const [k0, k1] = keep.random.key;
-    kept = e.keep_mask(mask, k0, k1, block - high * 2 ** 32, high, keep.random.threshold, ahead + count);
-    if (ahead > 0) for (const bits of kernel.u8(mask, ahead)) if (bits !== 0) kept--;
-    e.select(tile, mask + ahead, count);
+    kept = drawMask(kernel, keep.random, masks.elements, masks.lines, first, count);
+    e.select(tile, masks.elements + (first % maskBlockElements), count);
   }
   if (keep.magnitude) {
     const { above, equalBefore, equalFrom, top } = keep.magnitude;

@@ -17,6 +17,10 @@ export type Scalar = number | { readonly from: string };
 export interface RandomKeep {
   readonly key: readonly [number, number];
   readonly threshold: number;
+  /** Left out: T. An element stays where its 32 bits lie in [start, start + 2³² − T) mod 2³². */
+  readonly start?: number;
+  /** Whole rows or columns of the tensor stay or drop: what is drawn for index j is the fate of line j. */
+  readonly lines?: Lines;
 }
 
 /**

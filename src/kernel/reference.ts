@@ -292,6 +292,29 @@ export function keep_mask(
   return keep_mask_each(key, blockLo, blockHi, new Uint32Array(count).fill(threshold));
 }
 
+/** Keeps where byte·2²⁴ + r lies in [start, start + length) mod 2³². */
+export function keep_mask_within(
+  key: readonly number[],
+  blockLo: number,
+  blockHi: number,
+  start: number,
+  length: number,
+  count: number,
+): Uint8Array {
+  let [lo, hi] = [blockLo, blockHi];
+  let bytes: number[] = [];
+  return Uint8Array.from({ length: count }, (_, i) => {
+    const index = i % maskBlockElements;
+    if (index === 0) {
+      if (i > 0) lo = (lo + 1) % two32;
+      if (i > 0 && lo === 0) hi = (hi + 1) % two32;
+      bytes = blockBytes(lo, hi, key);
+    }
+    const u = bytes[index]! * 2 ** 24 + refine(lo, hi, index, key);
+    return (u - start + two32) % two32 < length ? 0xff : 0;
+  });
+}
+
 /** The mask of elements [first, first + count) of a tensor: 0xff keeps, 0 drops. */
 export function braidMask(
   seed: number,

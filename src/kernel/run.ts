@@ -37,7 +37,7 @@ export function scratchBytes(inputs: number, columns = 0): number {
 }
 
 function tileScratch(inputs: number, tile: number): number {
-  return (inputs + 5) * tile * 4 + tile + 4096;
+  return (inputs + 5) * tile * 4 + 2 * tile + 4096;
 }
 
 const histogramBytes = maxSlots * 8;

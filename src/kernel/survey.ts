@@ -4,8 +4,7 @@
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { type Lines, rowPartCount, rowParts } from "./lines.ts";
-import { maskBlockElements } from "./mask.ts";
-import { applyKeep, before, Scratch } from "./operand.ts";
+import { applyKeep, before, type Masks, Scratch, takeMasks } from "./operand.ts";
 import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
 import { maxSlots, rowColumns, severalKeys, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
@@ -19,7 +18,7 @@ export class SurveyRun {
   private readonly task: SurveyTask;
   private readonly lanes: readonly LaneKernels[];
   private readonly tiles: number;
-  private readonly mask: number;
+  private readonly masks: Masks;
   private readonly base: number;
   private readonly slots: number;
   /** Per operand of a histogram: its keys can be taken from bf16 without a tile of f32 between. */
@@ -50,7 +49,7 @@ export class SurveyRun {
     const tileBytes = this.size * 4;
     this.tiles = scratch.take(n * tileBytes);
     this.base = scratch.take(tileBytes);
-    this.mask = scratch.take(this.size + maskBlockElements);
+    this.masks = takeMasks(scratch, task.round.operands, this.size);
     this.zeros = scratch.take(tileBytes);
     kernel.u8(this.zeros, tileBytes).fill(0);
     const widest = Math.max(1, ...task.round.operands.map((o) => o.variance?.length ?? 0));
@@ -148,7 +147,7 @@ export class SurveyRun {
       if (flagged) e.replace_nonfinite(x, this.zeros, count);
       return x;
     } else take(x, operand.input);
-    applyKeep(this.kernel, operand.keep, x, this.mask, first, count, this.rows);
+    applyKeep(this.kernel, operand.keep, x, this.masks, first, count, this.rows);
     return x;
   }
 

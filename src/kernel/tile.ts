@@ -5,8 +5,7 @@ import { choose } from "./choice.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels, maxFinite, shapes } from "./lanes.ts";
 import { rowParts } from "./lines.ts";
-import { maskBlockElements } from "./mask.ts";
-import { applyKeep, before, Scratch } from "./operand.ts";
+import { applyKeep, before, type Masks, Scratch, takeMasks } from "./operand.ts";
 import type { MergeProgram, Policy, Term } from "./program.ts";
 import { rowColumns, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
@@ -26,7 +25,7 @@ export class TileMerger {
   private readonly votes: number;
   private readonly acc: number;
   private readonly spare: number;
-  private readonly mask: number;
+  private readonly masks: Masks;
   private readonly factors: number;
   private readonly weights: number;
   /** Elements of a whole tile. */
@@ -49,7 +48,7 @@ export class TileMerger {
     this.votes = scratch.take(program.combine.op === "sum" ? tileBytes : terms * tileBytes);
     this.acc = scratch.take(tileBytes);
     this.spare = scratch.take(tileBytes);
-    this.mask = scratch.take(this.size + maskBlockElements);
+    this.masks = takeMasks(scratch, program.terms, this.size);
     this.factors = scratch.take(terms * 4);
     this.weights = scratch.take(terms * 4);
     const columns = rowColumns(program.terms);
@@ -102,7 +101,7 @@ export class TileMerger {
       const kept =
         term.keep.rows?.rule.op === "importance"
           ? this.keepImportant(x, term, inputs, first, count)
-          : applyKeep(this.kernel, term.keep, x, this.mask, first, count, this.rows);
+          : applyKeep(this.kernel, term.keep, x, this.masks, first, count, this.rows);
       if (tally) this.kept[i]! += kept;
       const weight = term.weight as number;
       const scale = term.scale as number;

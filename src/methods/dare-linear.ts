@@ -9,6 +9,7 @@ import {
   rescaleParameter,
   weightParameter,
 } from "./parameters.ts";
+import { randomParameters } from "./random.ts";
 
 /** Drop deltas at random, rescale the survivors by 1/(1 − p), sum (Yu et al. 2024, arXiv 2311.03099). */
 export const dareLinear: Method = {
@@ -27,6 +28,7 @@ export const dareLinear: Method = {
     lambdaParameter,
     rescaleParameter(true),
     qParameter,
+    ...randomParameters,
     int8Parameter,
   ],
   compile: (tensor) =>

@@ -2,8 +2,9 @@ import { fail, quote } from "../errors.ts";
 import { compileArc, type End, positionOf, solveArc } from "./arc.ts";
 import { compileAlone } from "./combination.ts";
 import { drop } from "./dare.ts";
-import type { Compiled, Method, MethodTensor } from "./method.ts";
+import type { Compiled, Method, MethodInput, MethodTensor } from "./method.ts";
 import { densityParameter, slerpParameter } from "./parameters.ts";
+import { randomParameters } from "./random.ts";
 import { densityOf, flagOf } from "./weights.ts";
 
 /**
@@ -29,6 +30,7 @@ export const dareSlerp: Method = {
       default: true,
       describe: "Multiply what survives by 1/(1 − p).",
     },
+    ...randomParameters,
   ],
   compile(tensor: MethodTensor): Compiled {
     const base = tensor.inputs.find((i) => i.isBase);
@@ -40,10 +42,8 @@ export const dareSlerp: Method = {
     }
     const rescale = flagOf(tensor, "rescale", true);
     const ends = tensor.inputs.filter((i) => !i.isBase);
-    const [from, to] = ends.map((input): End => {
-      const density = densityOf(tensor, input, undefined);
-      return { input, ...drop(tensor, input, 1 - density, rescale) };
-    });
+    const rateOf = (input: MethodInput) => 1 - densityOf(tensor, input, undefined);
+    const [from, to] = ends.map((input): End => ({ input, ...drop(tensor, input, rateOf, rescale) }));
     if (!from) return compileAlone(tensor, base);
     return compileArc(tensor, base, from, to ?? from, positionOf(tensor, 0.5));
   },

@@ -12,6 +12,7 @@ import {
   trimParameters,
   weightParameter,
 } from "./parameters.ts";
+import { randomParameters } from "./random.ts";
 
 /** DARE's random drop, then the sign election of TIES over the survivors (Yu et al. 2024, arXiv 2311.03099). */
 export const dareTies: Method = {
@@ -30,6 +31,7 @@ export const dareTies: Method = {
     lambdaParameter,
     rescaleParameter(true),
     qParameter,
+    ...randomParameters,
     tiesParameter,
     scopeParameter,
     ...electionParameters,

@@ -1,10 +1,11 @@
 // The DARE step before another method: `dare: p` on a model drops that part of its delta at random and rescales the rest.
 
 import { fail, quote } from "../errors.ts";
-import { maskKey, maskRescale, maskThreshold } from "../kernel/mask.ts";
+import { maskRescale } from "../kernel/mask.ts";
 import type { Keep } from "../kernel/program.ts";
 import type { ParameterSpec } from "../recipe/catalogue.ts";
 import type { MethodInput, MethodTensor } from "./method.ts";
+import { randomDrop, randomParameters } from "./random.ts";
 import { flagOf } from "./weights.ts";
 
 /** What is left of a delta, and the factor that keeps its expectation. */
@@ -30,31 +31,40 @@ export const dareParameters: readonly ParameterSpec[] = [
     default: true,
     describe: "With dare: multiply what survives by 1/(1 − p).",
   },
+  ...randomParameters,
 ];
 
-/** A delta after a random drop with probability `rate` (Yu et al. 2024, arXiv 2311.03099). */
-export function drop(tensor: MethodTensor, input: MethodInput, rate: number, rescale: boolean): Thinned {
-  const threshold = maskThreshold(rate);
-  if (threshold === 0) return { keep: {}, scale: 1 };
-  const key = maskKey(tensor.seed, input.modelIndex, tensor.name);
-  return { keep: { random: { key, threshold } }, scale: rescale ? maskRescale(threshold) : 1 };
+/** A delta after a random drop with probability `rateOf(input)` (Yu et al. 2024, arXiv 2311.03099). */
+export function drop(
+  tensor: MethodTensor,
+  input: MethodInput,
+  rateOf: (input: MethodInput) => number,
+  rescale: boolean,
+): Thinned {
+  const random = randomDrop(tensor, input, rateOf);
+  if (!random) return { keep: {}, scale: 1 };
+  return { keep: { random }, scale: rescale ? maskRescale(random.threshold) : 1 };
+}
+
+/** p of a model's `dare` step, 0 without one. */
+export function dareRate(tensor: MethodTensor, input: MethodInput): number {
+  const rate = input.parameters.dare ?? 0;
+  if (typeof rate === "number" && rate >= 0 && rate < 1) return rate;
+  fail(
+    "recipe-parameter",
+    `Cannot use dare ${String(rate)} of ${quote(input.model)} for ${quote(tensor.name)}: the drop rate must be in [0, 1)`,
+  );
 }
 
 /** The `dare` step of one model; without one, its whole delta. `base` null: there is no delta to drop from. */
 export function dareOf(tensor: MethodTensor, input: MethodInput, base: MethodInput | null): Thinned {
-  const rate = input.parameters.dare ?? 0;
-  if (typeof rate !== "number" || !(rate >= 0 && rate < 1)) {
-    fail(
-      "recipe-parameter",
-      `Cannot use dare ${String(rate)} of ${quote(input.model)} for ${quote(tensor.name)}: the drop rate must be in [0, 1)`,
-    );
-  }
-  if (rate > 0 && base === null) {
+  const rateOf = (i: MethodInput) => dareRate(tensor, i);
+  if (rateOf(input) > 0 && base === null) {
     fail(
       "recipe-parameter",
       `Cannot drop from the delta of ${quote(input.model)} for ${quote(tensor.name)}: there is no base to take it from`,
       { hint: "Give a base_model that has this tensor, or leave out `dare`." },
     );
   }
-  return drop(tensor, input, rate, flagOf(tensor, "dare_rescale", true));
+  return drop(tensor, input, rateOf, flagOf(tensor, "dare_rescale", true));
 }

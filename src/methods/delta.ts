@@ -2,7 +2,7 @@
 // and DARE-TIES differ only in how they keep and combine; each has a file that says so and calls `compileDelta`.
 
 import { fail, quote } from "../errors.ts";
-import { maskKey, maskRescale, maskThreshold } from "../kernel/mask.ts";
+import { maskRescale } from "../kernel/mask.ts";
 import type {
   Combine,
   Keep,
@@ -15,6 +15,7 @@ import type {
 } from "../kernel/program.ts";
 import { holdersOf } from "./holders.ts";
 import type { Compiled, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
+import { overlapNotes, randomDrop } from "./random.ts";
 import { rankKeep, topOfRows } from "./rows.ts";
 import { choiceOf, densityOf, flagOf, gammaOf, numberOf, weightSum, weightsOf } from "./weights.ts";
 
@@ -109,6 +110,10 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
 
   if (parts.some((p) => p.gamma !== undefined && p.density < 1 && p.density + p.gamma > 1)) {
     notes.push("density + gamma is above 1, so fewer of the largest drop than gamma says");
+  }
+
+  if (style.sparsify === "random") {
+    notes.push(...overlapNotes(tensor, (i) => 1 - densityOf(tensor, i, tensor.mergekit ? 1 : style.density)));
   }
 
   // Where all w·s are one number it goes into λ, and the deltas themselves are added and elected: those of bf16 models are exact
@@ -255,10 +260,9 @@ function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, wei
     const keep = density === 1 || density === 0 ? {} : rankKeep(tensor, input, density, rescale === "exact");
     return { input, weight, density, keep, rescale, fixedScale: 1 };
   }
-  const threshold = maskThreshold(1 - density);
-  if (threshold === 0) return { input, weight, density, keep: {}, rescale, fixedScale: 1 };
-  const key = maskKey(tensor.seed, input.modelIndex, tensor.name);
-  const keep: Keep = { random: { key, threshold } };
+  const random = randomDrop(tensor, input, (i) => 1 - densityOf(tensor, i, tensor.mergekit ? 1 : style.density));
+  if (!random) return { input, weight, density, keep: {}, rescale, fixedScale: 1 };
+  const keep: Keep = { random };
   if (rescale === "q") {
     const q = input.parameters.q ?? tensor.parameters.q;
     if (typeof q !== "number" || !(q > 0) || !Number.isFinite(q)) {
@@ -269,7 +273,7 @@ function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, wei
     }
     return { input, weight, density, keep, rescale, fixedScale: 1 / q };
   }
-  return { input, weight, density, keep, rescale, fixedScale: rescale === "exact" ? maskRescale(threshold) : 1 };
+  return { input, weight, density, keep, rescale, fixedScale: rescale === "exact" ? maskRescale(random.threshold) : 1 };
 }
 
 function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: number): ThresholdOperand | null {

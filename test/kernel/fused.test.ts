@@ -78,6 +78,11 @@ const elects: Combine[] = (["drop", "positive", "negative"] as const).flatMap((z
   [true, false].map((divide): Combine => ({ op: "elect", by: "weighted", zero, divide })),
 );
 const masked = (i: number): Keep => ({ random: { key: [17 + i, 99], threshold: i === 1 ? 0 : 0x80000000 } });
+const disjoint = (i: number): Keep => ({ random: { key: [17, 99], threshold: 0xc0000000, start: i * 0x40000000 } });
+const byLine = (i: number): Keep => {
+  const lines = { by: i % 2 ? "row" : "column", length: i === 2 ? 5 : 1000 } as const;
+  return { random: { key: [17 + i, 99], threshold: 0x80000000, lines, ...(i > 2 ? { start: 0x30000001 } : {}) } };
+};
 const trimmed = (i: number): Keep =>
   i === 2 ? {} : { magnitude: { above: 0x3c000000 + i * 0x10000, equalBefore: every } };
 const windowed = (i: number): Keep => {
@@ -93,9 +98,12 @@ describe("a fused program gives the bits of its separate steps", () => {
     ["linear", (n) => program(n, false, sum, () => ({}))],
     ["deltas", (n) => program(n, true, sum, () => ({}))],
     ["DARE, summed", (n) => program(n, true, sum, masked)],
+    ["disjoint masks, summed", (n) => program(n, true, sum, disjoint)],
+    ["rows and columns, summed", (n) => program(n, true, sum, byLine)],
     ["a window, summed", (n) => program(n, true, sum, windowed)],
     ...elects.flatMap((combine): [string, (n: number) => MergeProgram][] => [
       [`DARE ${JSON.stringify(combine)}`, (n) => program(n, true, combine, masked)],
+      [`disjoint masks ${JSON.stringify(combine)}`, (n) => program(n, true, combine, disjoint)],
       [`TIES ${JSON.stringify(combine)}`, (n) => program(n, true, combine, trimmed)],
       [`a window ${JSON.stringify(combine)}`, (n) => program(n, true, combine, windowed)],
       [`DARE with a trim ${JSON.stringify(combine)}`, (n) => program(n, true, combine, both)],

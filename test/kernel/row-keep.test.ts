@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
-import { applyKeep, Scratch } from "../../src/kernel/operand.ts";
+import { applyKeep, Scratch, takeMasks } from "../../src/kernel/operand.ts";
 import type { Keep, TopRule } from "../../src/kernel/program.ts";
 import { rowTile, tileOf } from "../../src/kernel/program.ts";
 import * as reference from "../../src/kernel/reference.ts";
@@ -18,7 +18,7 @@ function kept(keep: Keep, x: Float32Array, first: number): { x: Float32Array; ke
   const size = tileOf([{ keep }]);
   const scratch = new Scratch({ start: kernel.heapStart, end: kernel.heapStart + kernel.byteLength });
   const tile = scratch.take(4 * size);
-  const mask = scratch.take(size + 16);
+  const masks = takeMasks(scratch, [{ keep }], size);
   const own = scratch.take(rowScratch(columns, 1));
   // What the planner counts on is all that it may use.
   const rows = new RowKeeper(kernel, columns, new Scratch({ start: own, end: own + rowScratch(columns, 1) }));
@@ -28,7 +28,7 @@ function kept(keep: Keep, x: Float32Array, first: number): { x: Float32Array; ke
     const count = Math.min(size, x.length - at);
     const view = new Float32Array(kernel.memory.buffer, tile, count);
     view.set(out.subarray(at, at + count));
-    total += applyKeep(kernel, keep, tile, mask, first + at, count, rows);
+    total += applyKeep(kernel, keep, tile, masks, first + at, count, rows);
     out.set(view, at);
   }
   return { x: out, kept: total };
