@@ -91,13 +91,28 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   methods: ["errors", "bytes", "tensor", "recipe", "kernel"],
   plan: ["errors", "bytes", "tensor", "recipe", "methods", "kernel"],
   exec: ["errors", "bytes", "tensor", "kernel", "methods", "plan"],
+  remote: ["errors", "bytes", "tensor", "plan", "kernel", "exec"],
   host: ["errors", "bytes", "tensor", "kernel", "plan", "exec"],
   merge: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host"],
   // Measures what a merge does, so it stands above it; only the command line knows it.
   bench: ["errors", "bytes", "tensor", "kernel", "exec", "host", "merge"],
   // Looks at what a merge would be given; nothing but the command line needs it.
   check: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "host", "merge"],
-  cli: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge", "bench", "check"],
+  cli: [
+    "errors",
+    "bytes",
+    "tensor",
+    "recipe",
+    "methods",
+    "plan",
+    "kernel",
+    "exec",
+    "remote",
+    "host",
+    "merge",
+    "bench",
+    "check",
+  ],
 };
 
 /** Methods and plans speak of programs, masks and sizes; they never compute. */

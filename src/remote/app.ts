@@ -1,0 +1,269 @@
+// A node: a Hono app that knows no runtime. It takes tasks, runs its own kernels on them and answers with the bytes; no code is
+// ever taken. What it refuses, and with which status, is docs/protocol.md's table.
+
+import { type Context, Hono } from "hono";
+import { isBraidError } from "../errors.ts";
+import type { Task } from "../kernel/program.ts";
+import { BodyError, declaredLength, readBody } from "./body.ts";
+import type { Clock } from "./clock.ts";
+import { decodeFrame, encodeFrame } from "./frame.ts";
+import type { NodeKernels } from "./kernels.ts";
+import { frameOverhead, type NodeLimits, nodeLimits } from "./limits.ts";
+import { LocatorError, noReach, type Reach, readRanges } from "./locate.ts";
+import { openApi } from "./openapi.ts";
+import { rangeBytes, rangesFault } from "./ranges.ts";
+import { answerSignature, createGate, deriveKey, openGate, sha256Hex } from "./sign.ts";
+import {
+  type About,
+  type AnswerMessage,
+  frameType,
+  headers,
+  outputBytes,
+  protocol,
+  type Refusal,
+  routes,
+  type TaskMessage,
+  taskFault,
+} from "./wire.ts";
+
+export interface AppOptions {
+  readonly kernels: NodeKernels;
+  readonly limits?: Partial<NodeLimits>;
+  /** Null: whoever reaches the node may use it. */
+  readonly token: string | null;
+  /** What the node may read itself. */
+  readonly reach?: Reach;
+  readonly version: string;
+  readonly runtime: string;
+  readonly clock: Clock;
+  /** Milliseconds since 1970. */
+  readonly today: () => number;
+}
+
+/** What an adapter says of a request: who sent it, so that one client's failures do not lock out another. */
+export interface Caller {
+  readonly client?: string;
+}
+
+/** A refusal on its way to the client. */
+class Refused extends Error {
+  readonly status: number;
+  readonly kind: string;
+  readonly retryAfter: number | undefined;
+  constructor(status: number, kind: string, message: string, retryAfter?: number) {
+    super(message);
+    this.status = status;
+    this.kind = kind;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** Seconds after which a busy node may be asked again. */
+const busyRetrySeconds = 1;
+
+const kindOf: Record<number, string> = {
+  400: "bad-request",
+  401: "denied",
+  403: "denied",
+  408: "too-slow",
+  409: "changed",
+  411: "length-required",
+  413: "too-large",
+  415: "unsupported",
+  422: "bad-task",
+  429: "denied",
+  502: "input",
+  503: "busy",
+};
+
+function asRefused(e: unknown): Refused {
+  if (e instanceof Refused) return e;
+  if (e instanceof BodyError || e instanceof LocatorError) return new Refused(e.status, kindOf[e.status]!, e.message);
+  if (isBraidError(e)) {
+    if (e.kind === "node-answer") return new Refused(400, "bad-request", e.message);
+    // Its message can hold paths of this machine.
+    return new Refused(502, "input", `the node could not read an input (${e.kind})`);
+  }
+  // The kernels' own words hold sizes and indices, nothing of this machine.
+  const message = e instanceof TypeError || e instanceof RangeError ? e.message : "the task could not be run";
+  return new Refused(422, "bad-task", message);
+}
+
+/** Tasks that run, and those that wait for it. */
+class Slots {
+  private readonly size: number;
+  private readonly queue: number;
+  private running = 0;
+  private readonly waiting: (() => void)[] = [];
+
+  constructor(size: number, queue: number) {
+    this.size = size;
+    this.queue = queue;
+  }
+
+  get full(): boolean {
+    return this.running + this.waiting.length >= this.size + this.queue;
+  }
+
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    if (this.full) throw new Refused(503, "busy", "all cores are busy and the queue is full", busyRetrySeconds);
+    if (this.running >= this.size) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    else this.running++;
+    try {
+      return await work();
+    } finally {
+      // Whoever waits longest takes the place over.
+      const next = this.waiting.shift();
+      if (next) next();
+      else this.running--;
+    }
+  }
+}
+
+export function createApp(options: AppOptions) {
+  const { kernels, token, clock, version, runtime } = options;
+  const limits: NodeLimits = { ...nodeLimits, ...options.limits };
+  const reach = options.reach ?? noReach;
+  const key = token === null ? null : deriveKey(token);
+  const gate = key ? createGate(key, options.today, limits) : openGate;
+  const slots = new Slots(kernels.cores, kernels.cores * limits.queueFactor);
+  let connections = 0;
+
+  const about: About = {
+    protocol,
+    version,
+    runtime,
+    cores: kernels.cores,
+    kernel: kernels.sha256,
+    limits,
+    roots: reach.roots,
+    hosts: reach.hosts,
+  };
+
+  const admit = (c: Context) => {
+    const client = (c.env as Caller | undefined)?.client ?? "unknown";
+    const denial = gate.check({ method: c.req.method, path: c.req.path, headers: c.req.raw.headers }, client);
+    if (denial) throw new Refused(denial.status, kindOf[denial.status]!, denial.message, denial.retryAfter);
+  };
+
+  async function readTask(c: Context, kind: Task["kind"]): Promise<TaskMessage> {
+    const request = c.req.raw;
+    const given = (name: keyof typeof headers) => request.headers.get(headers[name]);
+    const bodyLimit = limits.sliceBytes + frameOverhead(limits);
+    // Everything that the headers can say against a request is said before its body is read.
+    declaredLength(request.headers, bodyLimit);
+    if (request.headers.get("content-type") !== frameType)
+      throw new Refused(415, "unsupported", `a task is sent as ${frameType}`);
+    if (given("protocol") !== protocol) throw new Refused(409, "protocol", `this node speaks ${protocol}`);
+    if (given("kernel") !== kernels.sha256)
+      throw new Refused(409, "kernel-mismatch", `this node's kernels are ${kernels.sha256}`);
+    const body = await readBody(request, bodyLimit, limits, clock);
+    if ((await sha256Hex(body)) !== given("hash"))
+      throw new Refused(400, "bad-request", `the body has another SHA-256 than ${headers.hash} says`);
+    const message = decodeFrame(body, limits.descriptorBytes) as TaskMessage;
+    const fault = messageFault(message, kind);
+    if (fault) throw new Refused(422, "bad-task", fault);
+    if (message.job !== given("job") || String(message.lease) !== given("lease") || message.kernel !== kernels.sha256)
+      throw new Refused(400, "bad-request", "job, lease or kernel are not those of the headers");
+    const bytes = rangeBytes(message.ranges);
+    for (const [what, n] of [
+      ["input", bytes],
+      ["output", outputBytes(message.task)],
+    ] as const) {
+      if (n > limits.sliceBytes)
+        throw new Refused(413, "too-large", `the task has ${n} ${what} bytes, the limit is ${limits.sliceBytes}`);
+    }
+    return message;
+  }
+
+  async function runTask(c: Context, kind: Task["kind"]): Promise<Response> {
+    admit(c);
+    if (slots.full) throw new Refused(503, "busy", "all cores are busy and the queue is full", busyRetrySeconds);
+    const message = await readTask(c, kind);
+    const { task, ranges, locators, job, lease } = message;
+    const result = await slots.use(async () => {
+      const bytes = await readRanges(ranges, locators, message.inline, reach, limits, clock);
+      return kernels.run(task, { ranges, bytes }, c.req.raw.signal);
+    });
+    const answer: AnswerMessage = {
+      protocol,
+      job,
+      lease,
+      kernel: kernels.sha256,
+      slice: { kind: task.kind, first: task.first, count: task.count },
+      ...result,
+    };
+    const { bytes } = encodeFrame(answer);
+    const hash = await sha256Hex(bytes);
+    return new Response(bytes, {
+      headers: {
+        "content-type": frameType,
+        "content-length": String(bytes.length),
+        [headers.hash]: hash,
+        ...sign(c, 200, hash),
+      },
+    });
+  }
+
+  const sign = (c: Context, status: number, hash: string): Record<string, string> => {
+    const nonce = c.req.header(headers.nonce);
+    return key && nonce ? { [headers.signature]: answerSignature(key, nonce, status, hash) } : {};
+  };
+
+  const signedJson = async (c: Context, value: unknown) => {
+    const bytes = new TextEncoder().encode(JSON.stringify(value));
+    const hash = await sha256Hex(bytes);
+    const type = { "content-type": "application/json", [headers.hash]: hash };
+    return new Response(bytes, { headers: { ...type, ...sign(c, 200, hash) } });
+  };
+
+  const refuse = (e: unknown): Response => {
+    const { status, kind, message, retryAfter } = asRefused(e);
+    const refusal: Refusal = { error: { kind, message } };
+    const extra = retryAfter === undefined ? {} : { "retry-after": String(retryAfter) };
+    return Response.json(refusal, { status, headers: extra });
+  };
+
+  const app = new Hono();
+  app.onError(refuse);
+  app.notFound(() => refuse(new Refused(404, "not-found", "there is no such route: see /openapi.json")));
+  app.use(async (_, next) => {
+    if (connections >= limits.connections)
+      throw new Refused(503, "busy", `${limits.connections} requests are under way`, busyRetrySeconds);
+    connections++;
+    try {
+      await next();
+    } finally {
+      connections--;
+    }
+  });
+  app.get(routes.health, (c) => c.json({ ok: true }));
+  app.get(routes.openapi, (c) => c.json(openApi(version, limits)));
+  app.get(routes.about, (c) => {
+    admit(c);
+    return signedJson(c, about);
+  });
+  app.post(routes.survey, (c) => runTask(c, "survey"));
+  app.post(routes.slice, (c) => runTask(c, "merge"));
+  return app;
+}
+
+/** What is wrong with a message from a stranger, or null. */
+function messageFault(message: TaskMessage, kind: Task["kind"]): string | null {
+  if (typeof message !== "object" || message === null) return "the message is no object";
+  const { task, ranges, locators, inline } = message;
+  const fault = taskFault(task) ?? rangesFault(ranges);
+  if (fault) return fault;
+  if (task.kind !== kind) return `a ${task.kind} task does not go to this route`;
+  if (!(inline instanceof Uint8Array)) return "it has no inline bytes";
+  if (!Array.isArray(locators) || locators.length > 1024) return "it has no list of at most 1024 locators";
+  for (const l of locators) {
+    if (typeof l !== "object" || l === null || !Number.isSafeInteger(l.file)) return "a locator names no file";
+    const url = "url" in l && typeof l.url === "string" && (l.version === null || typeof l.version === "string");
+    const path = "path" in l && typeof l.path === "string" && typeof l.version === "string";
+    if (url === path) return "a locator is neither an address nor a path";
+  }
+  const located = new Set(locators.map((l) => l.file));
+  const bytes = rangeBytes(ranges.filter((r) => !located.has(r.file)));
+  return inline.length === bytes ? null : `its ranges have ${bytes} inline bytes, it has ${inline.length}`;
+}

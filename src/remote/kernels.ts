@@ -1,0 +1,58 @@
+// What runs a node's tasks: one kernel in this thread here, a pool of threads in src/cli/serve.ts.
+
+import { createKernel, kernelSha256 } from "../kernel/kernel.ts";
+import type { Receipt, Task } from "../kernel/program.ts";
+import { Runner } from "../kernel/run.ts";
+import { type Range, rangeReader } from "./ranges.ts";
+import { outputBytes } from "./wire.ts";
+
+/** What a task reads: the bytes of its ranges, one after the other. */
+export interface TaskData {
+  readonly ranges: readonly Range[];
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface TaskResult {
+  readonly receipt: Receipt;
+  readonly output: Uint8Array<ArrayBuffer>;
+}
+
+export interface NodeKernels {
+  readonly sha256: string;
+  /** Tasks that run at the same time. */
+  readonly cores: number;
+  run(task: Task, data: TaskData, signal: AbortSignal): Promise<TaskResult>;
+  close?(): Promise<void>;
+}
+
+export interface InlineKernelsOptions {
+  readonly module: WebAssembly.Module;
+  readonly workerBytes: number;
+  /** Milliseconds with fractions. */
+  readonly now: () => number;
+}
+
+/** Runs tasks one after the other in this thread. */
+export function createInlineKernels({ module, workerBytes, now }: InlineKernelsOptions): NodeKernels {
+  const kernel = createKernel(module, workerBytes);
+  let last: Promise<unknown> = Promise.resolve();
+  const runNext = async (task: Task, data: TaskData, signal: AbortSignal): Promise<TaskResult> => {
+    signal.throwIfAborted();
+    const output = new Uint8Array(outputBytes(task));
+    const start = task.kind === "merge" ? task.output.start + (task.first * output.length) / task.count : 0;
+    const io = {
+      read: rangeReader(data.ranges, data.bytes).read,
+      write: (at: { start: number }, offset: number, bytes: Uint8Array) => output.set(bytes, at.start + offset - start),
+    };
+    return { receipt: await new Runner(kernel, io, now).run(task, signal), output };
+  };
+  return {
+    sha256: kernelSha256,
+    cores: 1,
+    run(task, data, signal) {
+      const result = last.then(() => runNext(task, data, signal));
+      last = result.catch(() => {});
+      return result;
+    },
+  };
+}
