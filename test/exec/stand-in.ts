@@ -30,6 +30,8 @@ function run(task: Task, job: Job, io: TaskIo): Receipt {
     writeFileSync(mark, "");
     process.exit(3);
   }
+  // Tells how far it is without end: only an abort stops it.
+  for (let i = 0; what === order.beat; i++) io.beat?.(1 - 1 / (i + 2));
   const end = performance.now() + (what === order.spin || what === order.hang ? 20_000 : 0);
   while (performance.now() < end) if (what === order.spin) io.write(task.output, 0, new Uint8Array(1));
   const overflow = { count: 0, first: -1 };

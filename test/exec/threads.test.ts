@@ -169,6 +169,7 @@ describe("a pool of workers that misbehave", () => {
   for (const [name, what] of [
     ["reads and writes", order.spin],
     ["never looks up", order.hang],
+    ["tells how far it is", order.beat],
   ] as const) {
     test(`stops within 2 s when aborted during a task that ${name}`, async () => {
       const pool = standInPool(2);
@@ -185,6 +186,22 @@ describe("a pool of workers that misbehave", () => {
       expect(performance.now() - started).toBeLessThan(2_000);
     });
   }
+
+  test("passes on how much of a task is done, a few times a second", async () => {
+    const pool = standInPool(1);
+    const abort = new AbortController();
+    const shares: number[] = [];
+    const running = rejection(pool.run(ordered(0, order.beat), abort.signal, (share) => shares.push(share)));
+    const started = performance.now();
+    while (shares.length < 3 && performance.now() - started < 10_000) await new Promise((r) => setTimeout(r, 20));
+    abort.abort(new Error("stop"));
+    await running;
+    await pool.close();
+    expect(shares.length).toBe(3);
+    expect(shares[0]!).toBe(0.5);
+    expect(shares[2]!).toBeGreaterThan(shares[1]!);
+    expect(performance.now() - started).toBeGreaterThan(350);
+  });
 
   test("frees the worker of an aborted task for the next", async () => {
     const pool = standInPool(1);
