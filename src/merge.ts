@@ -182,6 +182,13 @@ export async function merge(
   }
 }
 
+/** What the output must be apart from. Of a raw file it is the file: the folder that it lies in is nobody's model. */
+function inputPlaces({ checkpoints, locations }: Prepared): string[] {
+  return checkpoints.flatMap((c, i) =>
+    locations[i]!.file !== undefined && c.config === null ? c.files.map((f) => f.location) : [c.folder],
+  );
+}
+
 /** A recipe's name as one part of a path. */
 function folderName(name: string): string {
   const plain = name.replace(/[^\w.-]+/g, "-").replace(/^[.-]+/, "");
@@ -207,7 +214,7 @@ async function mergeDocument(
       overwrite: options.overwrite,
       files: plan.outputs.map((f) => ({ name: f.name, byteLength: f.byteLength, header: fromBase64(f.header) })),
       requiredBytes: plan.outputs.reduce((sum, f) => sum + f.byteLength, spareBytes),
-      inputs: prepared.checkpoints.map((c) => c.folder),
+      inputs: inputPlaces(prepared),
       planSha256: prepared.planSha256,
       sync: request.sync,
     }),

@@ -176,6 +176,16 @@ function oddities({ recipe, models, config, from, distances, plan }: Examined, h
         `The config of ${quote(reference)} says vocab_size ${vocabSize}, its embeddings have ${embeddingRows} rows`,
       );
   }
+  const asked = recipe.outDtype ?? recipe.dtype;
+  const stored = new Set(models.map((m) => floatsOf(m).join(" and ")));
+  if (asked === undefined && stored.size > 1) {
+    const list = models.map((m) => `${floatsOf(m).join(" and ")} in ${quote(m.reference)}`);
+    warn(
+      "dtype-unsupported",
+      `The models are stored in different dtypes, and the recipe gives none: ${list.join(", ")}`,
+      "Each tensor is then written in the dtype that holds all of its inputs. Set dtype or out_dtype.",
+    );
+  }
   const tokenizers = models.filter((m) => m.tokenizer !== null);
   const [first] = tokenizers;
   const other = tokenizers.find(
@@ -210,6 +220,11 @@ function oddities({ recipe, models, config, from, distances, plan }: Examined, h
   }
   return found;
 }
+
+const floatsOf = ({ dtypes }: ModelFacts): string[] =>
+  Object.keys(dtypes)
+    .filter((dtype) => /^(BF|F)\d/.test(dtype))
+    .sort();
 
 /** Seconds that the plan's bytes take at the assumed rate; whether the disk can give them is not known. */
 export function assumedSeconds({ bytesRead, bytesWritten, memory }: Plan): number {

@@ -29,7 +29,7 @@ function goodNews({ models, config, shares, plan }: Examined): Finding[] {
     ...(several && config.length > 0 ? [ok(`config: the models agree in ${agree} of ${config.length} keys`)] : []),
     ...(several && same && tokenizers.length === models.length ? [ok("tokenizers: all equal")] : []),
     ...(several && shares.every((s) => s.equalShapeAndDtype === s.tensors)
-      ? [ok("lineage: all have the same tensors, of equal shape and dtype")]
+      ? [ok("headers: all have the same tensors, of equal shape and dtype")]
       : []),
     ...(plan ? planned(plan).map(ok) : []),
   ];
@@ -37,9 +37,11 @@ function goodNews({ models, config, shares, plan }: Examined): Finding[] {
 
 function planned(plan: Plan): string[] {
   const { memory } = plan;
+  const whole = plan.tensors.filter((t) => /^(BOOL|[UI]\d+)$/.test(t.dtype)).length;
   return [
     `tensors: all ${formatCount(plan.tensors.length)} fit together (${formatParameters(plan.parameters)} parameters)`,
     `output: ${plural(plan.outputs.length, "file")}, ${formatBytes(plan.bytesWritten)}, ${dtypeCounts(plan)}`,
+    ...(whole > 0 ? [`whole numbers: ${plural(whole, "tensor")}, copied where the models agree, not merged`] : []),
     `memory: at most ${formatMemory(memory.peakBytes)} of ${formatMemory(memory.limitBytes)}, ${plural(memory.workers, "worker")}`,
     `work: ${formatBytes(plan.bytesRead)} to read, ${formatBytes(plan.bytesWritten)} to write; about ${formatSeconds(assumedSeconds(plan))} if a worker does ${formatBytes(assumedRate)} a second, which was not measured here (braid bench does)`,
   ];

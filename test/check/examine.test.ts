@@ -94,6 +94,22 @@ describe("models", () => {
       ]);
     }));
 
+  test("of different dtypes are warned of where the recipe names none", () =>
+    withTempFolder(async (cwd) => {
+      writeModel(join(cwd, "a"), { w: { data: [1] }, n: { data: [7], dtype: "I64" } });
+      writeModel(join(cwd, "b"), { w: { data: [1], dtype: "BF16" }, n: { data: [7], dtype: "I64" } });
+      const { warnings, recipes } = await look(cwd, linear("a", "b"));
+      expect(texts(warnings)).toEqual([
+        'The models are stored in different dtypes, and the recipe gives none: F32 in "a", BF16 in "b"',
+      ]);
+      expect(recipes[0]!.models.map((m) => m.dtypes)).toEqual([
+        { I64: 1, F32: 1 },
+        { I64: 1, BF16: 1 },
+      ]);
+      const told = JSON.stringify({ ...JSON.parse(linear("a", "b")), dtype: "float32" });
+      expect((await look(cwd, told)).warnings).toEqual([]);
+    }));
+
   test("an earlier recipe's output counts as a model that cannot be read yet", () =>
     withTempFolder(async (cwd) => {
       for (const name of ["a", "b"]) writeStandIn(join(cwd, name), name);
