@@ -21,6 +21,7 @@ import { type InputModel, tensorNames } from "./plan/model.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { Profiler } from "./profile.ts";
 import { Progress } from "./progress.ts";
+import { withQFiles } from "./q-file.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import { assignTensors } from "./recipe/assign.ts";
 import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
@@ -102,7 +103,8 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
   const warnings: Diagnostic[] = [...recipe.warnings];
   const names = checkpoints.map(tensorNames);
   const namesOf = (model: number) => names[model]!;
-  const assigned = assignTensors(recipe, known, namesOf, (d) => warnings.push(d));
+  const warn = (d: Diagnostic) => void warnings.push(d);
+  const assigned = withQFiles(assignTensors(recipe, known, namesOf, warn), request.recipe.folder, host, warn);
   const recipeSha256 = bytesToHex(sha256(utf8ToBytes(request.recipe.text)));
   const built = buildPlan(recipe, assigned, checkpoints, method, {
     seed: request.seed ?? recipe.seed?.toString() ?? defaultSeed,

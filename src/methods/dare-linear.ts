@@ -5,7 +5,7 @@ import {
   int8Parameter,
   lambdaParameter,
   normalizeParameter,
-  qParameter,
+  qParameters,
   rescaleParameter,
   weightParameter,
 } from "./parameters.ts";
@@ -27,7 +27,7 @@ export const dareLinear: Method = {
     normalizeParameter(false),
     lambdaParameter,
     rescaleParameter(true),
-    qParameter,
+    ...qParameters,
     ...randomParameters,
     int8Parameter,
   ],

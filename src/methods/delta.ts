@@ -113,6 +113,8 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   }
 
   if (style.sparsify === "random") {
+    const total = normalize || others.length < 2 ? null : weights.reduce((a, b) => a + b, 0);
+    notes.push(...doubts(tensor, parts, rescale, total));
     notes.push(...overlapNotes(tensor, (i) => 1 - densityOf(tensor, i, tensor.mergekit ? 1 : style.density)));
   }
 
@@ -263,17 +265,43 @@ function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, wei
   const random = randomDrop(tensor, input, (i) => 1 - densityOf(tensor, i, tensor.mergekit ? 1 : style.density));
   if (!random) return { input, weight, density, keep: {}, rescale, fixedScale: 1 };
   const keep: Keep = { random };
-  if (rescale === "q") {
-    const q = input.parameters.q ?? tensor.parameters.q;
-    if (typeof q !== "number" || !(q > 0) || !Number.isFinite(q)) {
-      fail(
-        "recipe-parameter",
-        `Cannot rescale ${quote(tensor.name)} by 1/q: q is ${String(q)}, it must be above 0 (between the density and 1)`,
-      );
-    }
-    return { input, weight, density, keep, rescale, fixedScale: 1 / q };
-  }
+  if (rescale === "q") return { input, weight, density, keep, rescale, fixedScale: 1 / divisorOf(tensor) };
   return { input, weight, density, keep, rescale, fixedScale: rescale === "exact" ? maskRescale(random.threshold) : 1 };
+}
+
+/** q of DAREx (Deng et al. 2025, arXiv 2410.09344). */
+function divisorOf(tensor: MethodTensor): number {
+  const { q, q_file } = tensor.parameters;
+  if (typeof q === "number" && q > 0 && Number.isFinite(q)) return q;
+  const found = q === undefined || q === null ? (q_file ? `not in ${quote(String(q_file))}` : "not given") : String(q);
+  fail(
+    "recipe-parameter",
+    `Cannot rescale ${quote(tensor.name)} by 1/q: q is ${found}, it must be above 0 (between the density and 1)`,
+    { hint: "Set `q`, or a `q_file` that has this tensor." },
+  );
+}
+
+/** What is allowed but seldom meant (methods.md §1.6, §8.2), in words without numbers that differ by tensor. */
+function doubts(tensor: MethodTensor, parts: readonly Part[], rescale: Rescale, weights: number | null): string[] {
+  const said: string[] = [];
+  const dropping = parts.filter((p) => p.keep.random);
+  if (dropping.some((p) => p.density < 0.05)) {
+    said.push("a drop rate is above 0.95: few fine-tunes stand that, see how the merged model does at 0.9");
+  }
+  if (rescale === "q" && dropping.length > 0) {
+    const q = divisorOf(tensor);
+    if (q > 1) said.push("q is above 1, so what survives is made smaller");
+    const least = Math.min(...dropping.map((p) => p.density));
+    // A density written as drop_rate is 1 − p, rounded.
+    if (q < least * (1 - 1e-12))
+      said.push("q is below 1 − p, so what survives is amplified beyond the unbiased 1/(1 − p)");
+  } else if (rescale !== "q" && (tensor.parameters.q ?? tensor.parameters.q_file ?? null) !== null) {
+    said.push("q has no effect without rescale: q");
+  }
+  if (weights !== null && Math.abs(weights - 1) > 0.5) {
+    said.push("the weights are not normalised and sum to a number far from 1, which scales the merged delta");
+  }
+  return said;
 }
 
 function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: number): ThresholdOperand | null {

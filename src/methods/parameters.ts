@@ -79,14 +79,22 @@ export const epsilonParameter: ParameterSpec = {
     "Half the window of keep probabilities: density − epsilon for the smallest delta of a row, density + epsilon for the largest.",
 };
 
-export const qParameter: ParameterSpec = {
-  name: "q",
-  kind: "number",
-  per: "tensor",
-  min: 0,
-  exclusiveMin: true,
-  describe: "With rescale q: survivors are divided by q, between the density and 1 (DAREx).",
-};
+export const qParameters: readonly ParameterSpec[] = [
+  {
+    name: "q",
+    kind: "number",
+    per: "tensor",
+    min: 0,
+    exclusiveMin: true,
+    describe: "With rescale q: survivors are divided by q, between the density and 1 (DAREx).",
+  },
+  {
+    name: "q_file",
+    kind: "string",
+    per: "tensor",
+    describe: "With rescale q: a JSON file of q by tensor name or part of a name, relative to the recipe.",
+  },
+];
 
 export const tiesParameter: ParameterSpec = {
   name: "ties",

@@ -315,6 +315,9 @@ function draft(
       parameters: f.parameters,
     }),
   );
+  const { lambda } = assignment.shared;
+  if (typeof lambda === "number" && (lambda > 2 || lambda < -1))
+    warn(`${method.name}: lambda is ${lambda > 2 ? "above 2" : "below -1"}, which is seldom meant`);
   const whole = method.compile({
     name,
     shape,
