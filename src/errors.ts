@@ -48,6 +48,10 @@ export const errorKinds = {
   "shard-index": { exit: "data", means: "model.safetensors.index.json is damaged, or does not match its shards" },
   "unsafe-path": { exit: "denied", means: "a file name inside a checkpoint points outside of its folder" },
   "model-config": { exit: "data", means: "config.json or another JSON file of the checkpoint cannot be read" },
+  tokenizer: {
+    exit: "data",
+    means: "the files of a tokenizer cannot be read, or vocabularies cannot be brought together",
+  },
   "tensor-missing": { exit: "data", means: "a tensor that the merge needs is not in one of the models" },
   "shape-mismatch": { exit: "data", means: "a tensor has different shapes in two models" },
   "vocabulary-mismatch": { exit: "data", means: "embeddings or heads have different vocabulary sizes" },

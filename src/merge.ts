@@ -2,20 +2,19 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
-import { headSource } from "./bytes/memory.ts";
-import { type Folder, readWhole } from "./bytes/source.ts";
+import { fromBase64, plannedFolder, writeBeside } from "./beside.ts";
+import type { Folder } from "./bytes/source.ts";
 import type { Stage } from "./bytes/stage.ts";
-import { chatTemplate, withTemplate } from "./chat-templates.ts";
-import { type Diagnostic, fail, quote } from "./errors.ts";
+import { chatTemplate } from "./chat-templates.ts";
+import { BraidError, type Diagnostic, fail, isBraidError, quote } from "./errors.ts";
 import { Conductor, type TensorOutcome } from "./exec/conduct.ts";
 import { drive } from "./exec/drive.ts";
 import type { Job } from "./exec/executor.ts";
 import type { FileHash, Host, MergeRequest, MergeStep, MergeSummary } from "./host.ts";
 import { kernelSha256 } from "./kernel/kernel.ts";
-import { declaredLicense } from "./license.ts";
 import { catalogue, methods } from "./methods/index.ts";
 import type { Method } from "./methods/method.ts";
-import { openModels } from "./models.ts";
+import { type OpenedModel, openModels } from "./models.ts";
 import { buildPlan } from "./plan/build.ts";
 import { type InputModel, tensorNames } from "./plan/model.ts";
 import type { Plan } from "./plan/plan.ts";
@@ -25,15 +24,10 @@ import { withQFiles } from "./q-file.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import { assignTensors } from "./recipe/assign.ts";
 import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
-import { manifest, modelCard, type Provenance, planIdentity } from "./report.ts";
+import { planIdentity } from "./report.ts";
 import { Tally } from "./tally.ts";
-import type { Checkpoint } from "./tensor/checkpoint.ts";
-import { configText, outputConfig } from "./tensor/config.ts";
-import { byteWidth, type FloatDtype, isFloat, torchNames } from "./tensor/dtype.ts";
 import type { ModelLocation } from "./tensor/locate.ts";
-import { indexJson, indexName, type OutputFile } from "./tensor/shards.ts";
-import { cleanSidecar, maxParsedSidecarBytes, tokenizerNames } from "./tensor/sidecars.ts";
-import { maxSidecarBytes, tokenizerDonor } from "./tokenizer.ts";
+import { type OutputTokenizer, prepareTokenizer } from "./tokenizer.ts";
 import { Written } from "./written.ts";
 
 /** mergekit and Braid agree on nothing random; this is the seed when nobody names one. */
@@ -49,10 +43,12 @@ export interface Prepared {
   readonly recipe: ParsedRecipe;
   readonly recipeSha256: string;
   readonly method: Method;
+  /** As they are, and with their matrices in the output's vocabulary. */
+  readonly opened: readonly OpenedModel[];
   readonly checkpoints: readonly InputModel[];
   readonly locations: readonly ModelLocation[];
-  /** Whose tokenizer files are copied, and the chat template that replaces its own. */
-  readonly tokenizer: Checkpoint;
+  readonly tokenizer: OutputTokenizer;
+  /** The chat template that replaces the tokenizer's own. */
   readonly template: string | null;
   /** Of a recipe in slices, the input layer that each output layer comes from; null where the base's layers stay. */
   readonly layers: readonly number[] | null;
@@ -83,7 +79,7 @@ export async function prepare(request: MergeRequest, host: Host): Promise<Prepar
   for (const recipe of recipes.slice(0, -1)) {
     const prepared = await prepareDocument({ recipe, outputs }, request, host);
     earlier.push(prepared);
-    outputs.set(recipe.name!, plannedFolder(prepared, host));
+    outputs.set(recipe.name!, plannedFolder(prepared));
   }
   return { ...(await prepareDocument({ recipe: recipes.at(-1)!, outputs }, request, host)), earlier };
 }
@@ -99,28 +95,36 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
     });
   }
   const opened = await openModels(recipe, request, host, outputs);
-  const checkpoints = opened.map((o) => o.model);
-  const warnings: Diagnostic[] = [...recipe.warnings];
+  const failed: BraidError[] = [];
+  const tokenizer = await prepareTokenizer(recipe, opened, request.recipe.folder, mergekit, host).catch((e) => {
+    if (!isBraidError(e)) throw e;
+    failed.push(e);
+    return null;
+  });
+  const checkpoints = tokenizer?.models ?? opened.map((o) => o.model);
+  const warnings: Diagnostic[] = [...recipe.warnings, ...(tokenizer?.warnings ?? [])];
   const names = checkpoints.map(tensorNames);
   const namesOf = (model: number) => names[model]!;
   const warn = (d: Diagnostic) => void warnings.push(d);
   const assigned = withQFiles(assignTensors(recipe, known, namesOf, warn), request.recipe.folder, host, warn);
   const recipeSha256 = bytesToHex(sha256(utf8ToBytes(request.recipe.text)));
-  const built = buildPlan(recipe, assigned, checkpoints, method, {
-    seed: request.seed ?? recipe.seed?.toString() ?? defaultSeed,
-    mergekit,
-    policy: { nonFinite: request.nonFinite, overflow: request.overflow },
-    rounding: request.rounding,
-    shardBytes: request.outShardBytes,
-    workers: request.workers ?? host.cores,
-    memoryBytes: request.memoryBytes,
-    sliceElements: request.sliceElements,
-    allowMissing: request.allowMissing,
-    kernelSha256,
-    recipeSha256,
-  });
+  const built = collect(failed, () =>
+    buildPlan(recipe, assigned, checkpoints, method, {
+      seed: request.seed ?? recipe.seed?.toString() ?? defaultSeed,
+      mergekit,
+      policy: { nonFinite: request.nonFinite, overflow: request.overflow },
+      rounding: request.rounding,
+      shardBytes: request.outShardBytes,
+      workers: request.workers ?? host.cores,
+      memoryBytes: request.memoryBytes,
+      sliceElements: request.sliceElements,
+      allowMissing: request.allowMissing,
+      kernelSha256,
+      recipeSha256,
+    }),
+  );
+  if (!tokenizer || !built) throw new BraidError(failed.flatMap((e) => e.diagnostics));
   warnings.push(...checkpoints.flatMap((c) => c.warnings), ...built.warnings);
-  const donor = await tokenizerDonor(recipe, checkpoints, request.recipe.folder, host);
   const template = await chatTemplate(recipe, checkpoints, host);
   const planSha256 = bytesToHex(sha256(utf8ToBytes(planIdentity(built.plan))));
   const layers = recipe.form === "slices" ? recipe.slices.flatMap(layersOf) : null;
@@ -130,14 +134,31 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
     recipe,
     recipeSha256,
     method,
+    opened,
     checkpoints,
     locations: opened.map((o) => o.location),
-    tokenizer: donor,
+    tokenizer,
     template,
     layers,
     warnings: distinct(warnings),
     earlier: [],
   };
+}
+
+/**
+ * Runs what comes after a failure, for what it has to tell of its own; its errors come first. That rows do not match is no news
+ * where the vocabularies could not be brought together.
+ */
+function collect<T>(failed: BraidError[], run: () => T): T | null {
+  if (failed.length === 0) return run();
+  try {
+    return run();
+  } catch (e) {
+    if (!isBraidError(e)) throw e;
+    const own = e.diagnostics.filter((d) => d.kind !== "vocabulary-mismatch");
+    if (own.length > 0) failed.unshift(new BraidError(own));
+    return null;
+  }
 }
 
 export interface MergeOptions {
@@ -342,151 +363,12 @@ async function run(
   return { tally, workerSeconds };
 }
 
-/** The dtype that the output's config names. */
-function mainDtype(plan: Plan): FloatDtype {
-  const floats = new Set(plan.tensors.map((t) => t.dtype).filter(isFloat));
-  return floats.size === 1 ? [...floats][0]! : "F32";
-}
-
-/** The text of the output's config.json, or null where no input has one. */
-function configOf({ plan, recipe, checkpoints, layers }: Prepared): string | null {
-  const donor = checkpoints[recipe.base ?? 0]!;
-  if (!donor.config) return null;
-  const hasHead = plan.tensors.some((t) => /(^|\.)(lm_head|embed_out)\.weight$/.test(t.name));
-  const tied = donor.configTied === undefined ? undefined : donor.configTied && !hasHead;
-  return configText(
-    outputConfig(donor.config, {
-      dtype: mainDtype(plan),
-      ...(tied === undefined ? {} : { tied }),
-      ...(layers ? { numLayers: layers.length, layerSources: layers } : {}),
-    }),
-  );
-}
-
-/** What a merge will write, for recipes that use it: headers and config, and the tokenizer files that it will copy. */
-function plannedFolder(prepared: Prepared, host: Host): Folder {
-  const { plan, recipe, tokenizer } = prepared;
-  const name = recipe.name!;
-  const files = new Map(plan.outputs.map((f) => [f.name, { bytes: fromBase64(f.header), byteLength: f.byteLength }]));
-  const text = (file: string, content: string) => {
-    const bytes = utf8ToBytes(content);
-    files.set(file, { bytes, byteLength: bytes.length });
-  };
-  const config = configOf(prepared);
-  if (config !== null) text("config.json", config);
-  if (plan.outputs.length > 1) text(indexName, indexJson(outputFiles(plan)));
-  const donor = host.fs.folder(tokenizer.folder);
-  return {
-    name,
-    list: async () => [...files.keys(), ...tokenizer.sidecars].sort(),
-    locate: (file) => `${name}/${file}`,
-    open: async (file) => {
-      const known = files.get(file);
-      return known ? headSource(`${name}/${file}`, known.bytes, known.byteLength) : donor.open(file);
-    },
-  };
-}
-
-/** config.json, index, tokenizer files, model card and manifest. */
-async function writeBeside(
-  prepared: Prepared,
-  request: MergeRequest,
-  out: string,
-  stage: Stage,
-  facts: Parameters<typeof manifest>[1],
-  host: Host,
-): Promise<void> {
-  const { plan, recipe, checkpoints } = prepared;
-  const donor = checkpoints[recipe.base ?? 0]!;
-  const dtype = mainDtype(plan);
-  const config = configOf(prepared);
-  if (config !== null) await stage.writeText("config.json", config);
-  const isTokenizer = (name: string) => (tokenizerNames as readonly string[]).includes(name);
-  const isReplaced = (name: string) => prepared.template !== null && name.startsWith("chat_template.");
-  for (const [model, names] of [
-    [donor, donor.sidecars.filter((n) => !isTokenizer(n))],
-    [prepared.tokenizer, request.copyTokenizer ? prepared.tokenizer.sidecars.filter(isTokenizer) : []],
-  ] as const) {
-    const folder = host.fs.folder(model.folder);
-    for (const name of names) {
-      if (isReplaced(name)) continue;
-      const source = await folder.open(name);
-      try {
-        const bytes = await readWhole(source, maxSidecarBytes, (n) =>
-          fail("model-config", `Cannot copy ${quote(source.name)}: it has ${n} bytes, the limit is ${maxSidecarBytes}`),
-        );
-        const clean = bytes.length <= maxParsedSidecarBytes ? cleanSidecar(name, bytes) : { bytes, warnings: [] };
-        for (const diagnostic of clean.warnings) host.report({ type: "warning", diagnostic });
-        const renamed = name === "tokenizer_config.json" && prepared.template !== null;
-        await stage.writeText(
-          name,
-          renamed ? withTemplate(new TextDecoder().decode(clean.bytes), prepared.template) : clean.bytes,
-        );
-      } finally {
-        await source.close();
-      }
-    }
-  }
-  if (prepared.template !== null) await stage.writeText("chat_template.jinja", prepared.template);
-  const licenses = await Promise.all(checkpoints.map((c) => declaredLicense(c, host)));
-  const provenance: Provenance = {
-    plan,
-    planSha256: prepared.planSha256,
-    recipeText: request.recipe.text,
-    recipeSha256: prepared.recipeSha256,
-    methodTitle: prepared.method.title,
-    paper: prepared.method.paper,
-    models: checkpoints.map((c, i) => {
-      const { repo, revision } = prepared.locations[i]!;
-      const license = licenses[i];
-      return {
-        reference: c.reference,
-        ...(repo ? { repo } : {}),
-        ...(revision ? { revision } : {}),
-        ...(license ? { license } : {}),
-      };
-    }),
-    base: recipe.base,
-    dtype: torchNames[dtype],
-    hashed: request.checksum,
-    compat: request.compat,
-    runtime: host.runtime,
-  };
-  if (request.writeModelCard)
-    await stage.writeText(
-      "README.md",
-      modelCard(provenance, host.fs.split(host.fs.resolve(host.cwd, out)).file, facts.methodFacts),
-    );
-  await stage.writeText("mergekit_config.yml", request.recipe.text);
-  if (plan.outputs.length > 1) await stage.writeText(indexName, indexJson(outputFiles(plan)));
-  await stage.writeText("braid.json", manifest(provenance, facts));
-}
-
 /** The layers of a slice, as its first source counts them. */
 function layersOf(slice: ParsedSlice): number[] {
   const [first, end] = slice.sources[0]!.layerRange!;
   return Array.from({ length: end - first }, (_, i) => first + i);
 }
 
-function outputFiles(plan: Plan): OutputFile[] {
-  return plan.outputs.map((f, file) => {
-    const tensors = plan.tensors.filter((t) => t.output.file === file);
-    return {
-      name: f.name,
-      header: fromBase64(f.header),
-      byteLength: f.byteLength,
-      tensors: new Map(
-        tensors.map((t) => [t.name, { start: t.output.start, end: t.output.start + t.count * byteWidth(t.dtype) }]),
-      ),
-      parameterCount: tensors.reduce((sum, t) => sum + t.count, 0),
-    };
-  });
-}
-
 function distinct(warnings: readonly Diagnostic[]): Diagnostic[] {
   return [...new Map(warnings.map((w) => [JSON.stringify(w), w])).values()];
-}
-
-function fromBase64(text: string): Uint8Array {
-  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 }

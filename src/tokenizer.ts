@@ -1,70 +1,153 @@
-// The tokenizer files of the output: whose they are. Vocabularies are not merged yet, so what would need it is refused here.
+// The tokenizer of the output: whose files it is made of, which tokens it has, and the models with their rows brought to them.
 
-import { readWhole } from "./bytes/source.ts";
-import { fail, quote } from "./errors.ts";
+import type { Folder } from "./bytes/source.ts";
+import { type Diagnostic, fail, quote } from "./errors.ts";
 import type { Host } from "./host.ts";
+import type { OpenedModel } from "./models.ts";
+import { findTensor, type InputModel } from "./plan/model.ts";
+import { withScales } from "./plan/scales.ts";
+import {
+  bringRows,
+  type OutputVocabulary,
+  outputVocabulary,
+  type VocabularyOutcome,
+  vocabularyTensors,
+} from "./plan/vocabulary.ts";
 import { modelKey } from "./recipe/model.ts";
 import type { ParsedRecipe } from "./recipe/recipe.ts";
-import type { Checkpoint } from "./tensor/checkpoint.ts";
+import type { TokenizerChoice } from "./recipe/tokenizer.ts";
 import { openCheckpoint } from "./tensor/checkpoint.ts";
 import { resolveModel } from "./tensor/locate.ts";
+import { readVocabulary, type Vocabulary } from "./tensor/vocabulary.ts";
 
 /** Tokenizers with 256k entries are about 35 MB. */
 export const maxSidecarBytes = 256_000_000;
 
-/** The model whose tokenizer files are copied. @throws `recipe-unsupported` where vocabularies would have to be merged. */
-export async function tokenizerDonor(
-  recipe: ParsedRecipe,
-  checkpoints: readonly Checkpoint[],
-  recipeFolder: string,
-  host: Host,
-): Promise<Checkpoint> {
-  const base = checkpoints[recipe.base ?? 0]!;
-  const choice = recipe.tokenizer;
-  if (!choice) return base;
-  if (choice.tokens.length > 0 || choice.padToMultipleOf !== undefined) {
-    fail("recipe-unsupported", "Cannot rebuild the tokenizer: this version does not change vocabularies yet", {
-      where: choice.at,
-      hint: "Leave out tokenizer.tokens and pad_to_multiple_of.",
-    });
-  }
-  if (choice.source.kind === "base") return base;
-  if (choice.source.kind === "model") {
-    const { model } = choice.source;
-    const index = recipe.models.findIndex((m) => modelKey(m) === modelKey(model));
-    if (index >= 0) return checkpoints[index]!;
-    const reference = model.revision === undefined ? model.path : `${model.path}@${model.revision}`;
-    const places = { cwd: host.cwd, recipeFolder, env: host.env, home: host.home };
-    const location = await resolveModel(reference, places, host.fs);
-    return openCheckpoint(reference, location.folder, { file: location.file });
-  }
-  // A union of one vocabulary with itself is that vocabulary.
-  const texts = await Promise.all(checkpoints.map((c) => vocabularyOf(c, host)));
-  const other = texts.findIndex((text) => text !== texts[0]);
-  if (other < 0) return base;
-  fail(
-    "recipe-unsupported",
-    `Cannot take the union of the tokenizers of ${quote(checkpoints[0]!.reference)} and ${quote(checkpoints[other]!.reference)}: they differ`,
-    {
-      where: choice.at,
-      hint: "This version does not merge vocabularies yet. Use tokenizer_source: base, if the models share one.",
-    },
-  );
+/** One whose files begin the output's tokenizer. */
+export interface Donor {
+  readonly model: InputModel;
+  readonly folder: Folder;
+  /** Among the recipe's models, or null. */
+  readonly index: number | null;
 }
 
-async function vocabularyOf(checkpoint: Checkpoint, host: Host): Promise<string> {
-  const folder = host.fs.folder(checkpoint.folder);
-  const name = ["tokenizer.json", "tokenizer.model", "vocab.json"].find((n) => checkpoint.sidecars.includes(n));
-  if (!name) return "";
-  const source = await folder.open(name);
-  try {
-    const bytes = await readWhole(source, maxSidecarBytes, (n) =>
-      fail("model-config", `Cannot read ${quote(source.name)}: it has ${n} bytes, the limit is ${maxSidecarBytes}`),
-    );
-    let text = `${name}:`;
-    for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
-    return text;
-  } finally {
-    await source.close();
+export interface OutputTokenizer {
+  readonly donor: Donor;
+  /** The recipe's models, their embeddings and heads in the output's vocabulary. */
+  readonly models: readonly InputModel[];
+  /** What was made of the vocabularies; null where the recipe does not ask, or nothing is known of them. */
+  readonly joined: Joined | null;
+  readonly warnings: readonly Diagnostic[];
+}
+
+export interface Joined {
+  readonly source: "union" | "base" | "model";
+  readonly outcome: VocabularyOutcome;
+  readonly output: OutputVocabulary;
+  readonly donor: Vocabulary;
+  readonly donorName: string;
+  readonly vocabularies: readonly (Vocabulary | null)[];
+  readonly folders: readonly Folder[];
+}
+
+/** @throws `tokenizer` where vocabularies are needed and cannot be read or brought together. */
+export async function prepareTokenizer(
+  recipe: ParsedRecipe,
+  opened: readonly OpenedModel[],
+  recipeFolder: string,
+  mergekit: boolean,
+  host: Host,
+): Promise<OutputTokenizer> {
+  const models = opened.map((o) => o.model);
+  const choice = recipe.tokenizer;
+  const donor = await donorOf(recipe, opened, recipeFolder, host);
+  const untouched = { donor, models, joined: null, warnings: [] };
+  if (!choice) return untouched;
+  const known = new Map<string, Vocabulary>();
+  const vocabularies: (Vocabulary | null)[] = [];
+  for (const { location } of opened) vocabularies.push(await readVocabulary(location.folder, known));
+  const own = donor.index === null ? await readVocabulary(donor.folder, known) : vocabularies[donor.index]!;
+  if (!own) {
+    // Models without tokenizers have nothing to bring together.
+    const asked = choice.tokens.length > 0 || choice.padToMultipleOf !== undefined;
+    if (!asked && vocabularies.every((v) => v === null)) return untouched;
+    fail("tokenizer", `Cannot read the vocabulary of ${quote(donor.model.reference)}: its folder has no tokenizer`, {
+      where: choice.at,
+      hint: "tokenizer_source needs tokenizer.json (or tokenizer.model, vocab.json, vocab.txt) beside the weights.",
+    });
   }
+  const warnings: Diagnostic[] = [];
+  const complete = vocabularies.map((v, i) => v ?? assume(models[i]!, donor, warnings));
+  const named = choice.tokens.map((rule) => rule.token);
+  const output = outputVocabulary(own, choice.source.kind === "union" ? vocabularies : [], named);
+  for (const { token, id, model } of output.appended) {
+    if (model !== null) continue;
+    warnings.push({
+      kind: "tokenizer",
+      message: `tokenizer.tokens: the tokenizer has no ${quote(token)}; it is added, with id ${id}`,
+    });
+  }
+  const rows = bringRows({
+    models,
+    references: recipe.models,
+    vocabularies: complete.map((v) => v ?? own),
+    output,
+    donor: donor.model,
+    donorIndex: donor.index,
+    base: recipe.base,
+    rules: choice.tokens,
+    multipleOf: choice.padToMultipleOf ?? 1,
+    keepPadding: !mergekit,
+  });
+  const { outcome } = rows;
+  if (outcome.zero > 0) {
+    warnings.push({
+      kind: "tokenizer",
+      message: `No model has a row for ${outcome.zero} of the output's ${outcome.tokens} tokens: they are zeros`,
+    });
+  }
+  const folders = opened.map((o) => o.location.folder);
+  const donorName = donor.model.reference;
+  const joined = { source: choice.source.kind, outcome, output, donor: own, donorName, vocabularies, folders };
+  return { donor, models: rows.models, joined, warnings };
+}
+
+/** A model without a tokenizer of its own, whose rows are as many as the donor's, is taken to have the donor's vocabulary. */
+function assume(model: InputModel, donor: Donor, warnings: Diagnostic[]): null {
+  for (const name of vocabularyTensors(model)) {
+    const [a, b] = [findTensor(model, name), findTensor(donor.model, name)];
+    if (!a || !b || a.shape[0] === b.shape[0]) continue;
+    fail(
+      "tokenizer",
+      `Cannot match the rows of ${quote(name)}: ${quote(model.reference)} has ${a.shape[0]} and no tokenizer, ${quote(donor.model.reference)} has ${b.shape[0]}`,
+      { hint: "Put the model's tokenizer.json beside its weights." },
+    );
+  }
+  warnings.push({
+    kind: "tokenizer",
+    message: `${quote(model.reference)} has no tokenizer; its rows are taken to be those of ${quote(donor.model.reference)}`,
+  });
+  return null;
+}
+
+async function donorOf(
+  recipe: ParsedRecipe,
+  opened: readonly OpenedModel[],
+  recipeFolder: string,
+  host: Host,
+): Promise<Donor> {
+  const at = (index: number): Donor => {
+    const { model, location } = opened[index]!;
+    return { model, folder: location.folder, index };
+  };
+  const source: TokenizerChoice["source"] | undefined = recipe.tokenizer?.source;
+  if (source?.kind !== "model") return at(recipe.base ?? 0);
+  const { model } = source;
+  const index = recipe.models.findIndex((m) => modelKey(m) === modelKey(model));
+  if (index >= 0) return at(index);
+  const reference = model.revision === undefined ? model.path : `${model.path}@${model.revision}`;
+  const places = { cwd: host.cwd, recipeFolder, env: host.env, home: host.home };
+  const location = await resolveModel(reference, places, host.fs);
+  const checkpoint = await openCheckpoint(reference, location.folder, { file: location.file });
+  return { model: withScales(checkpoint), folder: location.folder, index: null };
 }

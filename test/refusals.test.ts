@@ -273,7 +273,7 @@ const cases: Refusal[] = [
       "merge_method: linear\nmodels: [{model: …/words, parameters: {weight: 1}}, {model: …/a, parameters: {weight: 1}}]",
     kind: "vocabulary-mismatch",
     exit: 65,
-    says: ['"model.embed_tokens.weight"', "3 and 2", "resize_token_embeddings"],
+    says: ['"model.embed_tokens.weight"', "3 and 2", "tokenizer_source"],
     prepare: (t) =>
       writeModel(join(t, "words"), {
         "model.embed_tokens.weight": { data: [1, 2, 3, 4, 5, 6], shape: [3, 2] },

@@ -9,7 +9,7 @@ import { catalogue } from "../methods/index.ts";
 import { type OpenedModel, tryModels } from "../models.ts";
 import type { Plan } from "../plan/plan.ts";
 import { type ParsedRecipe, parseRecipe } from "../recipe/recipe.ts";
-import { tokenizerDonor } from "../tokenizer.ts";
+import { type Joined, prepareTokenizer } from "../tokenizer.ts";
 import { type ConfigKey, compareConfigs } from "./config.ts";
 import { type Distance, distanceOf, type HeaderShare, sharesOf } from "./lineage.ts";
 import { factsOf, type ModelFacts } from "./models.ts";
@@ -39,6 +39,8 @@ export interface Examined {
   /** Null unless samples were asked for. */
   readonly distances: readonly Distance[] | null;
   readonly plan: Plan | null;
+  /** What becomes of the vocabularies, where the recipe asks for one. */
+  readonly joined: Joined | null;
 }
 
 export interface Examination {
@@ -61,11 +63,9 @@ export async function examine(request: MergeRequest, host: Host, options: { deep
   const outputs = new Set<string>();
   for (const [i, recipe] of recipes.entries()) {
     const step = steps[i];
-    const opened = step ? openedOf(step) : await openAll(recipe, outputs, request, host, errors);
+    const opened = step ? step.opened : await openAll(recipe, outputs, request, host, errors);
     warnings.push(...(step?.warnings ?? recipe.warnings));
-    const one = await caught(errors, () =>
-      examineRecipe(recipe, opened, step?.plan ?? null, outputs, host, options.deep),
-    );
+    const one = await caught(errors, () => examineRecipe(recipe, opened, step ?? null, outputs, host, options.deep));
     if (one) {
       warnings.push(...one.warnings);
       examined.push(one.examined);
@@ -85,9 +85,6 @@ async function caught<T>(errors: Diagnostic[], run: () => Promise<T>): Promise<T
   }
 }
 
-const openedOf = ({ checkpoints, locations }: Prepared): OpenedModel[] =>
-  checkpoints.map((model, i) => ({ model, location: locations[i]! }));
-
 /** Every model that can be opened, but for those that an earlier recipe would write. */
 async function openAll(
   recipe: ParsedRecipe,
@@ -104,7 +101,8 @@ async function openAll(
   if (opened.length === recipe.models.length) {
     // Tensors that do not fit are told before anybody asks for these.
     const checkpoints = opened.map((o) => o.model);
-    await caught(errors, () => tokenizerDonor(recipe, checkpoints, request.recipe.folder, host));
+    const mergekit = request.compat === "mergekit";
+    await caught(errors, () => prepareTokenizer(recipe, opened, request.recipe.folder, mergekit, host));
     await caught(errors, () => chatTemplate(recipe, checkpoints, host));
   }
   return opened;
@@ -113,7 +111,7 @@ async function openAll(
 async function examineRecipe(
   recipe: ParsedRecipe,
   opened: readonly OpenedModel[],
-  plan: Plan | null,
+  step: Prepared | null,
   outputs: ReadonlySet<string>,
   host: Host,
   deep: boolean,
@@ -136,7 +134,9 @@ async function examineRecipe(
       if (i !== from && !outputs.has(reference)) distances.push(await distanceOf(i, inputs, from, host));
     }
   }
-  const examined: Examined = { recipe, models, config, shares: sharesOf(inputs), from, distances, plan };
+  const plan = step?.plan ?? null;
+  const joined = step?.tokenizer.joined ?? null;
+  const examined: Examined = { recipe, models, config, shares: sharesOf(inputs), from, distances, plan, joined };
   return { examined, warnings: oddities(examined, named >= 0) };
 }
 
@@ -192,7 +192,7 @@ function oddities({ recipe, models, config, from, distances, plan }: Examined, h
     ({ tokenizer: t }) => t!.file === first!.tokenizer!.file && t!.sha256 !== first!.tokenizer!.sha256,
   );
   const joins = plan === null || plan.tensors.some((t) => t.inputs.length > 1);
-  if (first && other && joins && recipe.tokenizer?.source.kind !== "union")
+  if (first && other && joins && !recipe.tokenizer)
     warn(
       "vocabulary-mismatch",
       `The tokenizers of ${quote(first.reference)} and ${quote(other.reference)} differ (${first.tokenizer!.file})`,

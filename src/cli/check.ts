@@ -11,6 +11,7 @@ import { toRequest } from "./options.ts";
 import type { CommandOf } from "./program.ts";
 import { readRecipe } from "./recipe-text.ts";
 import { paint, type Screen } from "./terminal.ts";
+import { vocabularyText } from "./vocabulary-text.ts";
 
 interface Finding {
   readonly level: "ok" | "warn" | "error";
@@ -18,7 +19,7 @@ interface Finding {
   readonly diagnostic?: Diagnostic;
 }
 
-function goodNews({ models, config, shares, plan }: Examined): Finding[] {
+function goodNews({ models, config, shares, plan, joined }: Examined): Finding[] {
   const ok = (message: string): Finding => ({ level: "ok", message });
   const several = models.length > 1;
   const tokenizers = models.flatMap((m) => m.tokenizer ?? []);
@@ -31,6 +32,7 @@ function goodNews({ models, config, shares, plan }: Examined): Finding[] {
     ...(several && shares.every((s) => s.equalShapeAndDtype === s.tensors)
       ? [ok("headers: all have the same tensors, of equal shape and dtype")]
       : []),
+    ...(joined ? [ok(`vocabulary: ${vocabularyText(joined, models)}`)] : []),
     ...(plan ? planned(plan).map(ok) : []),
   ];
 }

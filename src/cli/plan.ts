@@ -22,6 +22,7 @@ import { toRequest } from "./options.ts";
 import type { CommandOf } from "./program.ts";
 import { readRecipe } from "./recipe-text.ts";
 import { paint, type Screen, writeDiagnostic } from "./terminal.ts";
+import { vocabularyText } from "./vocabulary-text.ts";
 
 /** Rows of the tensor table without --all. */
 const tableLimit = 20;
@@ -103,7 +104,7 @@ function matrixRows({ tensors, flops, memory }: Plan): string[][] {
   return [["matrices", `${formatCount(matrices)}, about ${formatSeconds(seconds)}: ${rate}`]];
 }
 
-export function writePlan(screen: Screen, plan: Plan, all: boolean): void {
+export function writePlan(screen: Screen, plan: Plan, all: boolean, vocabulary: string | null = null): void {
   const { memory } = plan;
   const title = (text: string) => screen.write(`\n${paint(screen, "bold", text)}\n`);
   const slices = plan.tensors.reduce((sum, tensor) => sum + Math.ceil(tensor.count / memory.sliceElements), 0);
@@ -122,6 +123,7 @@ export function writePlan(screen: Screen, plan: Plan, all: boolean): void {
         "memory",
         `${formatMemory(memory.peakBytes)} at the peak: ${memory.workers} × ${formatMemory(Math.max(memory.workerBytes, memory.matrixBytes))} for workers, ${formatMemory(memory.surveyBytes)} for surveys, ${formatMemory(memory.runtimeBytes)} for the runtime; limit ${formatMemory(memory.limitBytes)}`,
       ],
+      ...(vocabulary === null ? [] : [["vocabulary", vocabulary]]),
       ["policy", `non-finite ${plan.policy.nonFinite}, overflow ${plan.policy.overflow}`],
       ["kernels", `sha256 ${plan.kernelSha256}`],
     ]),
@@ -172,10 +174,11 @@ export async function runPlan(command: CommandOf<"plan">, context: Context): Pro
     out.write(`${JSON.stringify(steps.length === 1 ? prepared.plan : steps.map((s) => s.plan))}\n`);
     return 0;
   }
-  for (const [i, { plan, recipe }] of steps.entries()) {
+  for (const [i, { plan, recipe, tokenizer, checkpoints }] of steps.entries()) {
     if (steps.length > 1)
       out.write(`${i > 0 ? "\n" : ""}Recipe ${i + 1} of ${steps.length}: ${printable(recipe.name ?? "the output")}\n`);
-    writePlan(out, plan, command.all);
+    const vocabulary = tokenizer.joined && vocabularyText(tokenizer.joined, checkpoints);
+    writePlan(out, plan, command.all, vocabulary);
   }
   return 0;
 }

@@ -77,13 +77,15 @@ export function cutView(view: View, first: number, count: number): View {
   return { ...view, runs };
 }
 
+/** A tensor with its files renumbered, and those of the view that it may be. */
+export function moveSource<T extends TaskInput>(source: T, shift: number): T {
+  const { file, view } = source;
+  return { ...source, file: file + shift, ...(view ? { view: moveView(view, shift) } : {}) };
+}
+
 /** The same view with its files renumbered. */
 export function moveView(view: View, shift: number): View {
-  const move = <T extends TaskInput>(s: T): T => ({
-    ...s,
-    file: s.file + shift,
-    ...(s.view ? { view: moveView(s.view, shift) } : {}),
-  });
+  const move = <T extends TaskInput>(s: T): T => moveSource(s, shift);
   if (view.op === "adapter") return moveAdapter(view, move);
   if (view.op === "scaled") return { ...view, weight: move(view.weight), scales: move(view.scales) };
   return { ...view, sources: view.sources.map(move) };

@@ -6,7 +6,7 @@ import { lineCount } from "../kernel/lines.ts";
 import { roundingKey } from "../kernel/mask.ts";
 import { matrixFlops, matrixTaskBytes } from "../kernel/matrix-cost.ts";
 import { type MergeTask, type Policy, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
-import { moveView, readerBytes } from "../kernel/view.ts";
+import { moveSource, moveView, readerBytes, type View } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
 import type { ParsedRecipe } from "../recipe/recipe.ts";
@@ -22,7 +22,7 @@ import {
 } from "../tensor/dtype.ts";
 import { layoutShards } from "../tensor/shards.ts";
 import { openTensors, planMemory } from "./memory.ts";
-import type { InputModel, Override } from "./model.ts";
+import { findTensor, type InputModel, type Override, storedDtype } from "./model.ts";
 import { type Plan, type PlanFile, type PlanTensor, readWidth } from "./plan.ts";
 
 export interface BuildOptions {
@@ -253,7 +253,7 @@ function draft(
   const found: Found[] = [];
   for (const input of assignment.inputs) {
     const checkpoint = checkpoints[input.model]!;
-    const info = lookUp(checkpoint, input.tensor);
+    const info = findTensor(checkpoint, input.tensor);
     if (info) {
       found.push({ model: input.model, info, parameters: input.parameters });
       continue;
@@ -277,7 +277,7 @@ function draft(
   const inputs = found.map(({ model, info }) => ({
     file: firstFile[model]! + info.file,
     start: info.start,
-    ...(info.view ? { view: moveView(info.view, firstFile[model]!) } : {}),
+    ...viewOf(info, model, firstFile),
     dtype: info.dtype,
     model,
     tensor: info.name,
@@ -342,18 +342,18 @@ function draft(
       : whole;
   for (const note of compiled.notes) warn(`${method.name}: ${note}`);
   if (compiled.omit) return null;
-  const copies = compiled.copies && first.info.dtype === out && !first.info.view;
+  const copies = compiled.copies && first.info.dtype === out && !inputs[0]!.view;
   const program = copies ? ({ op: "copy", byteWidth: byteWidth(out) } as const) : rounded(compiled.program);
   return { name, dtype: out, shape, count, inputs, compiled, program };
 }
 
-/** The tensor of that name; a head that is tied to the embeddings is read from them. */
-function lookUp(checkpoint: InputModel, name: string): Override | undefined {
-  const own = checkpoint.overrides.get(name) ?? checkpoint.tensors.get(name);
-  if (own || !checkpoint.tied || !/(^|\.)(lm_head|embed_out)\.weight$/.test(name)) return own;
-  for (const [other, info] of checkpoint.tensors)
-    if (/(^|\.)(embed_tokens|wte|embed_in)\.weight$/.test(other)) return checkpoint.overrides.get(other) ?? info;
-  return undefined;
+/** The view of an input, its files counted over all models. */
+function viewOf({ view, across }: Override, model: number, firstFile: readonly number[]): { view?: View } {
+  if (across) {
+    const sources = across.view.sources.map((s, i) => moveSource(s, firstFile[across.models[i]!]!));
+    return { view: { ...across.view, sources } };
+  }
+  return view ? { view: moveView(view, firstFile[model]!) } : {};
 }
 
 function isWholeNumbers(dtype: Dtype): boolean {
@@ -374,9 +374,7 @@ function outputDtype(
     );
   }
   const asked = recipe.outDtype ?? recipe.dtype;
-  // What fp8 with scales holds fits bfloat16, which is what such models are converted to.
-  const held = (f: Found): FloatDtype => (f.info.view?.op === "scaled" ? "BF16" : (f.info.dtype as FloatDtype));
-  if (asked === undefined || asked === null) return found.map(held).reduce(promote);
+  if (asked === undefined || asked === null) return found.map((f) => storedDtype(f.info)).reduce(promote);
   const dtype = (Object.keys(torchNames) as (keyof typeof torchNames)[]).find((d) => torchNames[d] === asked);
   if (dtype === undefined || !isFloat(dtype as Dtype)) {
     fail(
@@ -402,7 +400,7 @@ function checkShapes(name: string, found: readonly Found[], checkpoints: readonl
         "vocabulary-mismatch",
         `Cannot merge ${quote(name)}: vocabulary sizes differ, ${first.info.shape[0]} and ${f.info.shape[0]} (${a}, ${b})`,
         {
-          hint: "The models use different tokenizers or padding. Resize their embeddings to one vocabulary first (resize_token_embeddings in transformers).",
+          hint: "The models use different tokenizers or padding. tokenizer_source: base (or union, or a model) brings them to one vocabulary.",
         },
       );
     }

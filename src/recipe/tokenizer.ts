@@ -1,6 +1,6 @@
 // What a recipe says about the tokenizer of the output.
 
-import type { Position } from "../errors.ts";
+import { type Position, quote } from "../errors.ts";
 import { type ModelReference, readModel } from "./model.ts";
 import { get, type MapNode, type Node, present } from "./yaml.ts";
 
@@ -60,6 +60,9 @@ export function readTokenizer(root: MapNode, complain: Complain): TokenizerChoic
     } else if (value.kind === "map") {
       const from = present(get(value, "source")?.value);
       const read = from && readTokenSource(from, complain);
+      const force = get(value, "force");
+      if (!from && isTrue(force?.value))
+        complain(force!.key.at, `Cannot force the row of ${quote(key.text)}: it has no source`);
       tokens.push({
         token: key.text,
         ...(read ? { source: read } : {}),
