@@ -82,6 +82,73 @@ function multiply<Based, All>(a: usize, b: usize, base: usize, count: usize): vo
   add<Yes, Based, All>(tail, tail + 16, tail + 32, 16);
 }
 
+// Three vectors take all six products at once: a pass for each quarter of the eight sums, so that they stay in registers.
+
+/** | s0 s2 | s4 s6 | s1 s3 | s5 s7 | of a·a, a·b, a·c, b·b, b·c and c·c, as they stand in the upper triangle. */
+const triple: usize = memory.data(6 * 64, 16);
+/** The ragged end of three vectors and the base. */
+const tripleTail: usize = memory.data(4 * 16, 16);
+/** Bytes of a vector that are taken through all four passes before the next, so that they come from the first cache. */
+const tripleStep: usize = 2048;
+
+/** Adds the products of `byteLength` bytes to the sums at `at` of each. Pointers lead to the half of eight elements that counts. */
+function addTriple<Odd, Based>(a: usize, b: usize, c: usize, base: usize, byteLength: usize, at: usize): void {
+  const constant = isFloat<Odd>() ? upperHalves() : unitUpper();
+  let aa = v128.load(at);
+  let ab = v128.load(at, 64);
+  let ac = v128.load(at, 128);
+  let bb = v128.load(at, 192);
+  let bc = v128.load(at, 256);
+  let cc = v128.load(at, 320);
+  for (let i: usize = 0; i < byteLength; i += 16) {
+    const from = isFloat<Based>() ? decoded<Odd>(v128.load64_zero(base + i), constant) : constant;
+    const x = wide<Odd, Based>(v128.load64_zero(a + i), from, constant);
+    const y = wide<Odd, Based>(v128.load64_zero(b + i), from, constant);
+    const z = wide<Odd, Based>(v128.load64_zero(c + i), from, constant);
+    aa = f64x2.add(aa, f64x2.mul(x, x));
+    ab = f64x2.add(ab, f64x2.mul(x, y));
+    ac = f64x2.add(ac, f64x2.mul(x, z));
+    bb = f64x2.add(bb, f64x2.mul(y, y));
+    bc = f64x2.add(bc, f64x2.mul(y, z));
+    cc = f64x2.add(cc, f64x2.mul(z, z));
+  }
+  v128.store(at, aa);
+  v128.store(at, ab, 64);
+  v128.store(at, ac, 128);
+  v128.store(at, bb, 192);
+  v128.store(at, bc, 256);
+  v128.store(at, cc, 320);
+}
+
+function addQuarters<Based>(a: usize, b: usize, c: usize, base: usize, byteLength: usize): void {
+  addTriple<No, Based>(a, b, c, base, byteLength, triple);
+  addTriple<No, Based>(a + 8, b + 8, c + 8, base + 8, byteLength, triple + 16);
+  addTriple<Yes, Based>(a, b, c, base, byteLength, triple + 32);
+  addTriple<Yes, Based>(a + 8, b + 8, c + 8, base + 8, byteLength, triple + 48);
+}
+
+function multiplyTriple<Based>(out: usize, inputs: usize, base: usize, count: usize): void {
+  memory.fill(triple, 0, 6 * 64);
+  const a = <usize>load<u32>(inputs);
+  const b = <usize>load<u32>(inputs, 4);
+  const c = <usize>load<u32>(inputs, 8);
+  const byteLength = count << 1;
+  const whole = byteLength & ~15;
+  for (let at: usize = 0; at < whole; at += tripleStep) {
+    addQuarters<Based>(a + at, b + at, c + at, base + at, min(tripleStep, whole - at));
+  }
+  const rest = byteLength - whole;
+  if (rest > 0) {
+    memory.fill(tripleTail, 0, 64);
+    memory.copy(tripleTail, a + whole, rest);
+    memory.copy(tripleTail + 16, b + whole, rest);
+    memory.copy(tripleTail + 32, c + whole, rest);
+    if (isFloat<Based>()) memory.copy(tripleTail + 48, base + whole, rest);
+    addQuarters<Based>(tripleTail, tripleTail + 16, tripleTail + 32, tripleTail + 48, 16);
+  }
+  for (let pair: usize = 0; pair < 6; pair++) store<f64>(out + (pair << 3), fold(triple + (pair << 6)));
+}
+
 /** Where the product of vectors i ≤ j stands in the upper triangle, row by row. */
 function place(i: usize, j: usize, vectors: usize): usize {
   return (i * vectors - ((i * (i + 1)) >> 1) + j) << 3;
@@ -110,6 +177,37 @@ function products<Based>(out: usize, inputs: usize, base: usize, vectors: usize,
 }
 
 export function dots_bf16(out: usize, inputs: usize, base: usize, vectors: usize, count: usize): void {
-  if (base) products<Yes>(out, inputs, base, vectors, count);
+  if (vectors == 3) {
+    if (base) multiplyTriple<Yes>(out, inputs, base, count);
+    else multiplyTriple<No>(out, inputs, 0, count);
+  } else if (base) products<Yes>(out, inputs, base, vectors, count);
   else products<No>(out, inputs, 0, vectors, count);
+}
+
+/** Elements of a block. */
+const blockElements: usize = 4096;
+const blockInputs: usize = memory.data(64 * 4, 16);
+
+/** Whether the square of each vector is finite, so that all its elements are. */
+function finiteSquares(out: usize, vectors: usize): bool {
+  let total: f64 = 0;
+  for (let i: usize = 0; i < vectors; i++) total += abs<f64>(load<f64>(out + place(i, i, vectors)));
+  return total < Infinity;
+}
+
+export function survey_dots_bf16(out: usize, inputs: usize, base: usize, vectors: usize, count: usize): usize {
+  if (vectors > 64) unreachable();
+  const row = (vectors * (vectors + 1)) << 2;
+  let done: usize = 0;
+  while (done < count) {
+    const elements = min(blockElements, count - done);
+    for (let i: usize = 0; i < vectors; i++) {
+      store<u32>(blockInputs + (i << 2), load<u32>(inputs + (i << 2)) + <u32>(done << 1));
+    }
+    dots_bf16(out, blockInputs, base ? base + (done << 1) : 0, vectors, elements);
+    if (!finiteSquares(out, vectors)) break;
+    out += row;
+    done += elements;
+  }
+  return done;
 }

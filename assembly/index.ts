@@ -107,6 +107,12 @@ export {
   bracket,
   /** (slots, x bf16, base bf16, count, low, high, shift, hot): `bracket` of x − base in f32. */
   bracket_bf16,
+  /**
+   * (brackets, operands, count): `bracket_bf16` of several operands, block by block of 4,096. A bracket is ten u32: slots, x,
+   * base, low, high, shift, hot, the number above (added up over calls) and two of the kernel's own. Returns how many elements
+   * were counted: it stops before a block whose inputs, or deltas, may hold an infinity or NaN.
+   */
+  survey_brackets_bf16,
   /** (x, key, count) → how many have this key. */
   equals,
   /** (x, key, n, count) → the index of the n-th (from 0) that has this key, or −1. */
@@ -159,7 +165,14 @@ export {
  * (out f64, inputs, base, vectors, count): `dot` of all pairs i ≤ j of bf16 vectors, row by row; of their deltas in f32 unless `base`
  * is 0. inputs is an array of u32 pointers.
  */
-export { dots_bf16 } from "./dots";
+export {
+  dots_bf16,
+  /**
+   * (out f64, inputs u32 pointers, base or 0, vectors, count): `dots_bf16` of each block of 4,096, block after block. Returns for
+   * how many elements there are products: it stops before a block whose vectors hold an infinity or NaN.
+   */
+  survey_dots_bf16,
+} from "./dots";
 
 export {
   /** (x) → e^x and ln x, f64. */

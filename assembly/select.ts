@@ -1,6 +1,7 @@
 // Finding the k-th largest magnitude without sorting: keys (the bits of |x|, which order as |x| does) counted in bins.
 
 import { loadPart } from "./lanes";
+import { evens, isBeyond, larger, odds, unitUpper, upperHalves } from "./pairs";
 
 /** Keys have 31 bits, so "key ≥ limit" is a signed compare with limit − 1; limits above 2^31 are as good as 2^31. */
 function floorOf(limit: u32): i32 {
@@ -63,18 +64,91 @@ export function bracket(slots: usize, x: usize, count: usize, low: u32, high: u3
   return sumLanes(above);
 }
 
-// Constants of a loop come from memory: the compiler would fold splats into the loop, and JavaScriptCore builds a constant anew
-// wherever it stands.
-const constants: usize = memory.data<u32>([0x7fffffff, 0xffff0000], 16);
+/** From memory, so that it is loaded once (see pairs.ts). */
+const constants: usize = memory.data<u32>([0x7fffffff], 16);
 
-/** The keys of x − base at the even indices of eight bf16: moved to the upper half, they are f32. */
-function evenKeys(x: v128, base: v128, magnitude: v128): v128 {
-  return v128.and(f32x4.sub(i32x4.shl(x, 16), i32x4.shl(base, 16)), magnitude);
+/** The keys of x − base of eight bf16: at even indices, and at odd ones. */
+@inline
+function evenKeys(x: v128, base: v128, unit: v128, magnitude: v128): v128 {
+  return v128.and(f32x4.sub(evens(x, unit), evens(base, unit)), magnitude);
 }
 
-/** At the odd indices they are in the upper half already. */
+@inline
 function oddKeys(x: v128, base: v128, upper: v128, magnitude: v128): v128 {
-  return v128.and(f32x4.sub(v128.and(x, upper), v128.and(base, upper)), magnitude);
+  return v128.and(f32x4.sub(odds(x, upper), odds(base, upper)), magnitude);
+}
+
+/** What `countKey` has counted. */
+let overKey: i32 = 0;
+let atKey: i32 = 0;
+
+/**
+ * Keys of x − base above and at one key, where a sample was sure of it and what is missing is how many there are. Returns the
+ * largest key; that of an infinity or NaN says that there may be one in the inputs.
+ */
+function countKey(x: usize, base: usize, count: usize, wanted: u32): i32 {
+  const magnitude = v128.load32_splat(constants);
+  const unit = unitUpper();
+  const upper = upperHalves();
+  const key = i32x4.splat(wanted);
+  let over = i32x4.splat(0);
+  let same = i32x4.splat(0);
+  let top = i32x4.splat(0);
+  const end = x + (count << 1);
+  for (; x + 16 <= end; x += 16, base += 16) {
+    const v = v128.load(x);
+    const b = v128.load(base);
+    const even = evenKeys(v, b, unit, magnitude);
+    const odd = oddKeys(v, b, upper, magnitude);
+    over = i32x4.sub(over, i32x4.add(i32x4.gt_s(even, key), i32x4.gt_s(odd, key)));
+    same = i32x4.sub(same, i32x4.add(i32x4.eq(even, key), i32x4.eq(odd, key)));
+    top = i32x4.max_s(top, i32x4.max_s(even, odd));
+  }
+  if (x < end) {
+    // The padding has key 0, which nobody looks for.
+    const v = loadPart(x, end - x);
+    const b = loadPart(base, end - x);
+    const even = evenKeys(v, b, unit, magnitude);
+    const odd = oddKeys(v, b, upper, magnitude);
+    over = i32x4.sub(over, i32x4.add(i32x4.gt_s(even, key), i32x4.gt_s(odd, key)));
+    same = i32x4.sub(same, i32x4.add(i32x4.eq(even, key), i32x4.eq(odd, key)));
+    top = i32x4.max_s(top, i32x4.max_s(even, odd));
+  }
+  overKey = sumLanes(over);
+  atKey = sumLanes(same);
+  const high = max<i32>(i32x4.extract_lane(top, 0), i32x4.extract_lane(top, 1));
+  return max<i32>(high, max<i32>(i32x4.extract_lane(top, 2), i32x4.extract_lane(top, 3)));
+}
+
+/** Which lanes to move to the front, one entry for each of the 16 choices of four. */
+const packing: usize = memory.data<u8>([
+  128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+  0, 1, 2, 3, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+  4, 5, 6, 7, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+  0, 1, 2, 3, 4, 5, 6, 7, 128, 128, 128, 128, 128, 128, 128, 128,
+  8, 9, 10, 11, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+  0, 1, 2, 3, 8, 9, 10, 11, 128, 128, 128, 128, 128, 128, 128, 128,
+  4, 5, 6, 7, 8, 9, 10, 11, 128, 128, 128, 128, 128, 128, 128, 128,
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 128, 128, 128, 128,
+  12, 13, 14, 15, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128, 128,
+  0, 1, 2, 3, 12, 13, 14, 15, 128, 128, 128, 128, 128, 128, 128, 128,
+  4, 5, 6, 7, 12, 13, 14, 15, 128, 128, 128, 128, 128, 128, 128, 128,
+  0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15, 128, 128, 128, 128,
+  8, 9, 10, 11, 12, 13, 14, 15, 128, 128, 128, 128, 128, 128, 128, 128,
+  0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15, 128, 128, 128, 128,
+  4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 128, 128, 128, 128,
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+], 16);
+/** Keys in a bracket, of a step of `stepElements`; a vector is stored behind the last of them. */
+const stepElements: usize = 1024;
+const inside: usize = memory.data(1024 * 4 + 16, 16);
+
+/** Moves the lanes that `mask` names to `to`; returns where the next go. */
+@inline
+function packLanes(to: usize, keys: v128, mask: v128): usize {
+  const which = <usize>i32x4.bitmask(mask);
+  v128.store(to, i8x16.swizzle(keys, v128.load(packing + (which << 4))));
+  return to + (<usize>popcnt(which) << 2);
 }
 
 export function bracket_bf16(
@@ -87,48 +161,122 @@ export function bracket_bf16(
   shift: u32,
   hot: u32,
 ): i32 {
-  const magnitude = i32x4.splat(load<i32>(constants));
-  const upper = i32x4.splat(load<i32>(constants, 4));
+  if (hot == low && high == low + 1) {
+    countKey(x, base, count, low);
+    if (atKey > 0) addKey(slots, low, atKey, low, shift);
+    return overKey;
+  }
+  const magnitude = v128.load32_splat(constants);
+  const unit = unitUpper();
+  const upper = upperHalves();
   const highs = i32x4.splat(floorOf(high));
   const hots = i32x4.splat(hot);
+  const lows = i32x4.splat(floorOf(low));
   let above = i32x4.splat(0);
   let equal = i32x4.splat(0);
   const end = x + (count << 1);
-  if (hot == low && high == low + 1) {
-    // One key wide: the sample was sure of the key, what is missing is how many there are.
-    for (; x + 16 <= end; x += 16, base += 16) {
-      const v = v128.load(x);
-      const b = v128.load(base);
-      const even = evenKeys(v, b, magnitude);
+  while (x < end) {
+    // How many lanes are in the bracket is as good as random: they are moved together without a branch, and counted afterwards.
+    const stop = min(end, x + (stepElements << 1));
+    let to = inside;
+    for (; x < stop; x += 16, base += 16) {
+      const whole = x + 16 <= end;
+      const v = whole ? v128.load(x) : loadPart(x, end - x);
+      const b = whole ? v128.load(base) : loadPart(base, end - x);
+      const even = evenKeys(v, b, unit, magnitude);
       const odd = oddKeys(v, b, upper, magnitude);
-      above = i32x4.sub(above, i32x4.add(i32x4.gt_s(even, highs), i32x4.gt_s(odd, highs)));
-      equal = i32x4.sub(equal, i32x4.add(i32x4.eq(even, hots), i32x4.eq(odd, hots)));
+      const evenOver = i32x4.gt_s(even, highs);
+      const oddOver = i32x4.gt_s(odd, highs);
+      const evenSame = i32x4.eq(even, hots);
+      const oddSame = i32x4.eq(odd, hots);
+      above = i32x4.sub(above, i32x4.add(evenOver, oddOver));
+      equal = i32x4.sub(equal, i32x4.add(evenSame, oddSame));
+      const evenInside = v128.xor(i32x4.gt_s(even, lows), v128.xor(evenOver, evenSame));
+      const oddInside = v128.xor(i32x4.gt_s(odd, lows), v128.xor(oddOver, oddSame));
+      if (v128.any_true(v128.or(evenInside, oddInside))) {
+        to = packLanes(to, even, evenInside);
+        to = packLanes(to, odd, oddInside);
+      }
     }
-  }
-  const lows = i32x4.splat(floorOf(low));
-  for (; x < end; x += 16, base += 16) {
-    const whole = x + 16 <= end;
-    const v = whole ? v128.load(x) : loadPart(x, end - x);
-    const b = whole ? v128.load(base) : loadPart(base, end - x);
-    const even = evenKeys(v, b, magnitude);
-    const odd = oddKeys(v, b, upper, magnitude);
-    const evenOver = i32x4.gt_s(even, highs);
-    const oddOver = i32x4.gt_s(odd, highs);
-    const evenSame = i32x4.eq(even, hots);
-    const oddSame = i32x4.eq(odd, hots);
-    above = i32x4.sub(above, i32x4.add(evenOver, oddOver));
-    equal = i32x4.sub(equal, i32x4.add(evenSame, oddSame));
-    const evenInside = v128.xor(i32x4.gt_s(even, lows), v128.xor(evenOver, evenSame));
-    const oddInside = v128.xor(i32x4.gt_s(odd, lows), v128.xor(oddOver, oddSame));
-    if (v128.any_true(v128.or(evenInside, oddInside))) {
-      v128.store(spill, even);
-      v128.store(spill, odd, 16);
-      addSpilled(slots, i32x4.bitmask(evenInside) | (i32x4.bitmask(oddInside) << 4), low, shift);
-    }
+    for (let from = inside; from < to; from += 4) addKey(slots, load<u32>(from), 1, low, shift);
   }
   const hotKeys = sumLanes(equal);
   if (hotKeys > 0) addKey(slots, hot, hotKeys, low, shift);
   return sumLanes(above);
+}
+
+/** Elements of a block. */
+const blockElements: usize = 4096;
+const infinite: i32 = 0x7f800000;
+
+/** The largest key of bf16 that goes by tells whether all are finite. */
+function isFinite16(x: usize, count: usize): bool {
+  const end = x + (count << 1);
+  let top = i16x8.splat(0);
+  for (; x + 16 <= end; x += 16) top = larger(top, v128.load(x));
+  if (x < end) top = larger(top, loadPart(x, end - x));
+  return !isBeyond(top);
+}
+
+/** What `survey_brackets_bf16` is told of an operand, and where it counts: ten words of 32 bits. */
+@unmanaged
+class Bracket {
+  slots: u32;
+  x: u32;
+  base: u32;
+  low: u32;
+  high: u32;
+  shift: u32;
+  hot: u32;
+  /** Added up over calls. */
+  above: u32;
+  /** Of a block that may turn out not to count. */
+  over: i32;
+  same: i32;
+
+  isOneKey(): bool {
+    return this.hot == this.low && this.high == this.low + 1;
+  }
+}
+
+/** Whether the inputs of a block are finite; keys that stand alone are counted meanwhile. */
+function looksFinite(brackets: usize, operands: usize, first: usize, count: usize): bool {
+  for (let i: usize = 0; i < operands; i++) {
+    const b = changetype<Bracket>(brackets + i * offsetof<Bracket>());
+    const x = <usize>b.x + (first << 1);
+    const base = <usize>b.base + (first << 1);
+    if (b.isOneKey()) {
+      if (countKey(x, base, count, b.low) >= infinite) return false;
+      b.over = overKey;
+      b.same = atKey;
+    } else {
+      // Of neighbours with the same inputs one look is enough.
+      const last = i > 0 ? changetype<Bracket>(brackets + (i - 1) * offsetof<Bracket>()) : b;
+      if ((i == 0 || last.x != b.x) && !isFinite16(x, count)) return false;
+      if ((i == 0 || last.base != b.base) && !isFinite16(base, count)) return false;
+    }
+  }
+  return true;
+}
+
+export function survey_brackets_bf16(brackets: usize, operands: usize, count: usize): usize {
+  let done: usize = 0;
+  while (done < count) {
+    const elements = min(blockElements, count - done);
+    if (!looksFinite(brackets, operands, done, elements)) break;
+    for (let i: usize = 0; i < operands; i++) {
+      const b = changetype<Bracket>(brackets + i * offsetof<Bracket>());
+      if (b.isOneKey()) {
+        b.above += b.over;
+        if (b.same > 0) addKey(b.slots, b.low, b.same, b.low, b.shift);
+      } else {
+        const at = <u32>(done << 1);
+        b.above += bracket_bf16(b.slots, b.x + at, b.base + at, elements, b.low, b.high, b.shift, b.hot);
+      }
+    }
+    done += elements;
+  }
+  return done;
 }
 
 export function equals(x: usize, key: u32, count: usize): i32 {

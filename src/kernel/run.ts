@@ -203,11 +203,12 @@ export class Runner {
       clock.start();
       await readStride(readers, plan.inputs, start, count);
       clock.lap("read");
-      for (let t = 0; t < count; t += tile) {
-        const n = Math.min(tile, count - t);
+      for (let t = 0; t < count; ) {
         const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
-        const flagged = scanTile(scans, pointers, start + t, n, tally);
-        run.tile(pointers, start + t, n, flagged);
+        const took = run.stretch(pointers, count - t);
+        const n = took || Math.min(tile, count - t);
+        if (took === 0) run.tile(pointers, start + t, n, scanTile(scans, pointers, start + t, n, tally));
+        t += n;
       }
       clock.lap("compute");
     }

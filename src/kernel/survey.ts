@@ -6,12 +6,17 @@ import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { type Lines, rowPartCount, rowParts } from "./lines.ts";
 import { applyKeep, before, type Masks, Scratch, takeMasks } from "./operand.ts";
 import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
-import { maxSlots, rowColumns, severalKeys, tileOf } from "./program.ts";
+import { maxSlots, rowColumns, severalKeys, tileElements, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
 
 const slotBytes = maxSlots * 8;
 /** Operands whose dot products are taken straight from bf16: their number of pairs has to fit the scratch. */
 const maxDirectDots = 32;
+/** Tiles that are taken at once, without JavaScript between them: a whole stride. */
+const maxBlocks = 16;
+/** Words of what `survey_brackets_bf16` is told of an operand, and which of them holds its count. */
+const bracketWords = 10;
+const aboveWord = 7;
 
 export class SurveyRun {
   private readonly kernel: Kernel;
@@ -29,6 +34,9 @@ export class SurveyRun {
   private readonly counts: number;
   /** The base of dot products that bf16 inputs give without tiles of f32 (−1: none), or null when they do not. */
   private readonly dotsBase: number | null;
+  /** Inputs that no operand takes: what is done tile by tile looks at them too. Null where tiles cannot be taken at once. */
+  private readonly aside: readonly number[] | null;
+  private readonly brackets: Uint32Array;
   private readonly pointers: Uint32Array;
   private readonly products: Float64Array;
   private readonly part: SurveyPart;
@@ -63,8 +71,18 @@ export class SurveyRun {
     this.dotsBase = this.commonBase();
     const pairs = this.dotsBase === null ? 0 : (n * (n + 1)) / 2;
     this.pointers = new Uint32Array(kernel.memory.buffer, scratch.take(n * 4), n);
-    this.products = new Float64Array(kernel.memory.buffer, scratch.take(pairs * 8), pairs);
+    this.products = new Float64Array(kernel.memory.buffer, scratch.take(maxBlocks * pairs * 8), maxBlocks * pairs);
+    const words = task.round.op === "histogram" ? bracketWords * n : 0;
+    this.brackets = new Uint32Array(kernel.memory.buffer, scratch.take(words * 4), words);
+    this.aside = this.inputsAside();
     this.part = this.empty();
+  }
+
+  private inputsAside(): number[] | null {
+    const { round, dtypes } = this.task;
+    if (!(this.dotsBase !== null || (round.op === "histogram" && this.direct.every(Boolean)))) return null;
+    const taken = new Set(round.operands.flatMap(({ input, base }) => (base === null ? [input] : [input, base])));
+    return dtypes.flatMap((_, i) => (taken.has(i) ? [] : [i]));
   }
 
   /** The one base that all operands of `dots` have, −1 for none; null when they need the separate kernels. */
@@ -108,6 +126,8 @@ export class SurveyRun {
       case "histogram":
         round.operands.forEach((o, i) => {
           this.slotsOf(o, i).fill(0);
+          const words = [this.slots + i * slotBytes, 0, 0, o.low, o.high, o.shift, o.hot, 0, 0, 0];
+          this.brackets.set(words, i * bracketWords);
         });
         return { op: "histogram", above: zeros(), nonzero: zeros(), bins: [] };
       case "sample":
@@ -151,20 +171,39 @@ export class SurveyRun {
     return x;
   }
 
+  /**
+   * Takes in as many of the next `count` elements, whole tiles, as it can without looking at each tile. Returns how many: where
+   * it stops, `tile` has to take the next, because there may be something non-finite in it.
+   */
+  stretch(inputs: readonly number[], count: number): number {
+    const { aside, part, kernel } = this;
+    if (aside === null) return 0;
+    const most = Math.min(count, maxBlocks * tileElements);
+    if (aside.some((i) => this.lanes[i]!.nonfinite(inputs[i]!, most) > 0)) return 0;
+    const { round } = this.task;
+    const n = round.operands.length;
+    if (part.op === "dots") {
+      const base = this.dotsBase! < 0 ? 0 : inputs[this.dotsBase!]!;
+      for (let i = 0; i < n; i++) this.pointers[i] = inputs[round.operands[i]!.input]!;
+      const { products } = this;
+      const done = kernel.exports.survey_dots_bf16(products.byteOffset, this.pointers.byteOffset, base, n, most);
+      const pairs = part.blocks.length;
+      for (let at = 0, end = Math.ceil(done / tileElements) * pairs; at < end; this.block++)
+        for (let pair = 0; pair < pairs; pair++) part.blocks[pair]![this.block] = products[at++]!;
+      return done;
+    }
+    for (let i = 0; i < n; i++) {
+      this.brackets[i * bracketWords + 1] = inputs[round.operands[i]!.input]!;
+      this.brackets[i * bracketWords + 2] = inputs[round.operands[i]!.base!]!;
+    }
+    return kernel.exports.survey_brackets_bf16(this.brackets.byteOffset, n, most);
+  }
+
   /** Takes in the next tile, elements [first, first + count) of the tensor. `flagged`: an input holds non-finite elements. */
   tile(inputs: readonly number[], first: number, count: number, flagged: boolean): void {
     const e = this.kernel.exports;
     const { round } = this.task;
     const part = this.part;
-    if (part.op === "dots" && this.dotsBase !== null && !flagged) {
-      const b = this.block++;
-      const base = this.dotsBase < 0 ? 0 : inputs[this.dotsBase]!;
-      for (let i = 0; i < round.operands.length; i++) this.pointers[i] = inputs[round.operands[i]!.input]!;
-      const n = round.operands.length;
-      e.dots_bf16(this.products.byteOffset, this.pointers.byteOffset, base, n, count);
-      for (let i = 0; i < this.products.length; i++) part.blocks[i]![b] = this.products[i]!;
-      return;
-    }
     const x: number[] = [];
     for (const [i, o] of round.operands.entries()) {
       const direct = this.direct[i] && !flagged;
@@ -253,7 +292,8 @@ export class SurveyRun {
       return { op: "contributors", alone: every(0), shared: every(1) };
     }
     if (this.part.op !== "histogram" || round.op !== "histogram") return this.part;
-    return { ...this.part, bins: round.operands.map((o, i) => pairs(this.slotsOf(o, i), o)) };
+    const above = this.part.above.map((n, i) => n + this.brackets[i * bracketWords + aboveWord]!);
+    return { ...this.part, above, bins: round.operands.map((o, i) => pairs(this.slotsOf(o, i), o)) };
   }
 }
 

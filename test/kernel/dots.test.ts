@@ -62,7 +62,7 @@ describe("a survey of dot products", () => {
   const kernel = createKernel(compileKernel(), 8 << 20);
   const count = 4096 + 777;
 
-  /** The blocks of the survey, tile by tile; `plain` says of every tile that it holds something non-finite. */
+  /** The blocks of the survey, as far as it goes at once, or, `plain`, tile by tile. */
   function survey(inputs: Uint16Array[], task: Pick<SurveyTask, "dtypes" | "round">, plain: boolean): string {
     let next = kernel.heapStart;
     const at = inputs.map((data) => {
@@ -73,14 +73,11 @@ describe("a survey of dot products", () => {
     });
     const whole = { ...task, kind: "survey", id: 0, inputs: [], first: 0, count } as unknown as SurveyTask;
     const part = new SurveyRun(kernel, whole, { start: next, end: next + (4 << 20) });
-    for (let first = 0; first < count; first += 4096) {
-      const n = Math.min(4096, count - first);
-      part.tile(
-        at.map((p) => p + first * 2),
-        first,
-        n,
-        plain,
-      );
+    for (let first = 0; first < count; ) {
+      const here = at.map((p) => p + first * 2);
+      const n = plain ? 0 : part.stretch(here, count - first);
+      if (n === 0) part.tile(here, first, Math.min(4096, count - first), false);
+      first += n || 4096;
     }
     const result = part.result();
     if (result.op !== "dots") throw new TypeError(result.op);

@@ -1,0 +1,196 @@
+import { describe, expect, test } from "bun:test";
+import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
+import type { HistogramOperand, SurveyPart, SurveyTask } from "../../src/kernel/program.ts";
+import { noKey } from "../../src/kernel/program.ts";
+import * as reference from "../../src/kernel/reference.ts";
+import { SurveyRun } from "../../src/kernel/survey.ts";
+import { bytes, coarse, damage, integerDifference, put, reset, room, run, sample, words } from "./harness.ts";
+
+const lengths = [0, 1, 7, 8, 9, 31, 4095, 4096, 4097, 8192, 8192 + 13, 3 * 4096 - 1];
+const block = 4096;
+const infinity = 0x7f80;
+const nan = 0xffc1;
+
+const narrow = (count: number, seed: number) => reference.encode_bf16(coarse(count, seed));
+const deltaOf = (x: Uint16Array, base: Uint16Array) =>
+  reference.delta(reference.decode_bf16(x), reference.decode_bf16(base));
+
+/** What is in the first `count` elements. */
+const head = <T extends Uint16Array | Float32Array>(x: T, count: number) => x.slice(0, count) as T;
+
+describe("dot products block by block", () => {
+  const finite = (count: number, seed: number) => reference.encode_bf16(sample(count, seed, true));
+  for (const number of [1, 2, 3, 4]) {
+    for (const based of [false, true]) {
+      test(`of ${number} vectors${based ? " and a base" : ""} stop before what is not finite`, () => {
+        for (const count of lengths) {
+          for (const bad of [-1, 0, 4095, 4096, count - 1]) {
+            if (bad >= count) continue;
+            reset();
+            const vectors = Array.from({ length: number }, (_, i) => finite(count, i + 1));
+            const base = based ? finite(count, 77) : null;
+            if (bad >= 0) (base && bad % 2 ? base : vectors[bad % number]!)[bad] = bad % 3 ? nan : infinity;
+            const good = bad < 0 ? count : bad - (bad % block);
+            const pairs = (number * (number + 1)) / 2;
+            const inputs = put(Uint32Array.from(vectors.map((v, i) => put(v, 2 * i))), 4);
+            // The kernel may use the place of the block before which it stops.
+            const out = room(Math.ceil(count / block) * pairs * 8, 8);
+            const done = run.survey_dots_bf16(out, inputs, base ? put(base, 6) : 0, number, count);
+            expect({ count, bad, done }).toEqual({ count, bad, done: good });
+            const want: number[] = [];
+            for (let at = 0; at < good; at += block) {
+              const tiles = vectors.map((v) => {
+                const x = v.slice(at, Math.min(count, at + block));
+                return base ? deltaOf(x, base.slice(at, at + x.length)) : reference.decode_bf16(x);
+              });
+              want.push(...tiles.flatMap((a, i) => tiles.slice(i).map((b) => reference.dot(a, b))));
+            }
+            const got = [...new Float64Array(bytes(out, want.length * 8).buffer)];
+            expect(got.every((v, i) => Object.is(v, want[i])) && got.length === want.length).toBe(true);
+            expect(damage()).toBe("");
+          }
+        }
+      });
+    }
+  }
+});
+
+const frequent = reference.bitsOf(3 / 1024);
+type Range = readonly [low: number, high: number, shift: number, hot: number];
+const oneKey: Range = [frequent, frequent + 1, 0, frequent];
+const wide: Range = [1, 0x80000000, 20, frequent];
+const part: Range = [0x3b000000, 0x3d000000, 16, noKey];
+
+describe("brackets block by block", () => {
+  const shapes: [string, [range: Range, model: number][]][] = [
+    ["one key", [[oneKey, 0]]],
+    ["many keys", [[wide, 0]]],
+    [
+      "both, of two models",
+      [
+        [part, 0],
+        [oneKey, 0],
+        [oneKey, 1],
+        [wide, 1],
+      ],
+    ],
+  ];
+  for (const [name, operands] of shapes) {
+    test(`${name}: count over calls, and nothing of a block that is not finite`, () => {
+      for (const count of lengths) {
+        for (const bad of [-1, 0, 4095, 4096, count - 1]) {
+          if (bad >= count) continue;
+          reset();
+          const models = [narrow(count, 3), narrow(count, 4)];
+          const base = narrow(count, 5);
+          if (bad >= 0) (bad % 2 ? base : models[operands[bad % operands.length]![1]]!)[bad] = bad % 3 ? nan : infinity;
+          const good = bad < 0 ? count : bad - (bad % block);
+          const at = models.map((m) => put(m, 2));
+          const baseAt = put(base, 6);
+          const slots = operands.map(
+            ([[low, high, shift]]) => new Uint32Array(2 * Math.ceil((high - low) / 2 ** shift)),
+          );
+          const slotsAt = slots.map((s) => put(s, 8));
+          const told = operands.flatMap(([range, model], i) => [slotsAt[i]!, at[model]!, baseAt, ...range, 0, 0, 0]);
+          const brackets = put(Uint32Array.from(told), 4);
+          for (const call of [1, 2]) {
+            const done = run.survey_brackets_bf16(brackets, operands.length, count);
+            expect({ count, bad, call, done }).toEqual({ count, bad, call, done: good });
+          }
+          operands.forEach(([[low, high, shift], model], i) => {
+            const delta = deltaOf(head(models[model]!, good), head(base, good));
+            const once = reference.bracket(slots[i]!, delta, low, high, shift);
+            const twice = reference.bracket(once.slots, delta, low, high, shift);
+            expect(integerDifference(words(slotsAt[i]!, slots[i]!.length), twice.slots)).toBe("");
+            expect(words(brackets, 10 * operands.length)[10 * i + 7]).toBe(once.above + twice.above);
+          });
+          expect(damage()).toBe("");
+        }
+      }
+    });
+  }
+
+  test("a delta of finite numbers that overflows is left to the steps that tell it apart", () => {
+    reset();
+    const x = new Uint16Array(5000).fill(0x7f7f);
+    const base = narrow(5000, 5);
+    base[4500] = 0xff7f;
+    const slots = put(new Uint32Array(2), 8);
+    const told = Uint32Array.from([slots, put(x), put(base), ...oneKey, 0, 0, 0]);
+    expect(run.survey_brackets_bf16(put(told), 1, 5000)).toBe(4096);
+  });
+});
+
+describe("a survey of brackets", () => {
+  const kernel = createKernel(compileKernel(), 8 << 20);
+  const count = 20 * block + 777;
+
+  /** The part of the survey, as far as it goes at once, or tile by tile. */
+  function survey(
+    inputs: Uint16Array[],
+    operands: HistogramOperand[],
+    atOnce: boolean,
+  ): { part: SurveyPart; steps: number } {
+    let next = kernel.heapStart;
+    const at = inputs.map((data) => {
+      const here = next;
+      kernel.u8(here, data.byteLength).set(new Uint8Array(data.buffer));
+      next += Math.ceil(data.byteLength / 64) * 64;
+      return here;
+    });
+    const round = { op: "histogram", operands } as const;
+    const dtypes = inputs.map(() => "BF16" as const);
+    const task: SurveyTask = { kind: "survey", id: 0, inputs: [], dtypes, round, first: 0, count };
+    const whole = new SurveyRun(kernel, task, { start: next, end: kernel.heapStart + kernel.byteLength });
+    let steps = 0;
+    for (let first = 0; first < count; steps++) {
+      const here = at.map((p) => p + first * 2);
+      let n = atOnce ? whole.stretch(here, count - first) : 0;
+      if (n === 0) {
+        n = Math.min(block, count - first);
+        const flagged = here.some((p) => kernel.exports.nonfinite_bf16(p, n) > 0);
+        whole.tile(here, first, n, flagged);
+      }
+      first += n;
+    }
+    return { part: whole.result(), steps };
+  }
+
+  const operand = (input: number, [low, high, shift, hot]: Range, nonzero = false): HistogramOperand => {
+    return { input, base: 0, keep: {}, low, high, shift, hot, nonzero };
+  };
+  const operands = [operand(1, part), operand(1, oneKey), operand(2, wide)];
+  const clean = () => Array.from({ length: 4 }, (_, i) => narrow(count, i + 1));
+
+  test("counts the same at once as tile by tile", () => {
+    const { part: got, steps } = survey(clean(), operands, true);
+    expect(got).toEqual(survey(clean(), operands, false).part);
+    expect(steps).toBe(2);
+  });
+
+  for (const input of [0, 1, 2, 3]) {
+    test(`leaves a tile with something non-finite in input ${input} to the separate steps`, () => {
+      const inputs = clean();
+      inputs[input]!.set([nan, infinity], 7 * block + 5);
+      const got = survey(inputs, operands, true);
+      expect(got.part).toEqual(survey(inputs, operands, false).part);
+      expect(got.steps).toBeGreaterThan(2);
+    });
+  }
+
+  test("counts a delta that overflows as the separate steps do", () => {
+    const inputs = clean();
+    inputs[0]![9 * block + 1] = 0xff7f;
+    inputs[1]![9 * block + 1] = 0x7f7f;
+    const got = survey(inputs, operands, true);
+    expect(got.part).toEqual(survey(inputs, operands, false).part);
+    expect(got.steps).toBe(3);
+  });
+
+  test("goes tile by tile where non-zero elements are asked for too", () => {
+    const asked = [operand(1, wide, true), operand(2, oneKey)];
+    const got = survey(clean(), asked, true);
+    expect(got).toEqual(survey(clean(), asked, false));
+    expect(got.part.op === "histogram" && got.part.nonzero[0]).toBeGreaterThan(0);
+  });
+});
