@@ -36,8 +36,15 @@ export interface Rank {
 }
 
 /** An operand as a round takes it, without what only the search needs to know. */
-export function plain({ input, base, keep, variance }: Operand): Operand {
-  return { input, base, keep, ...(variance ? { variance } : {}) };
+export function plain({ input, base, keep, variance, thinned, scale }: Operand): Operand {
+  return {
+    input,
+    base,
+    keep,
+    ...(variance ? { variance } : {}),
+    ...(thinned ? { thinned } : {}),
+    ...(scale === undefined ? {} : { scale }),
+  };
 }
 
 /** Above the key of every number. */

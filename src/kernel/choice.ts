@@ -7,7 +7,7 @@ import type { Choice } from "./program.ts";
 export interface ChoiceTiles {
   /** Where the result goes. */
   readonly acc: Pointer;
-  /** A tile for each term, one after the other: its delta after `keep`; with `near`, its value. */
+  /** A tile for each term, one after the other: its delta after `keep`, rescaled; with `near`, its value. */
   readonly deltas: Pointer;
   readonly terms: number;
   /** Elements from one tile to the next. */
@@ -20,7 +20,7 @@ export interface ChoiceTiles {
 }
 
 /**
- * `first` is the tile's first element in the tensor. `refill` puts the deltas before `keep` in the place of those after it. Returns
+ * `first` is the tile's first element in the tensor. `refill` puts the deltas before a trim, but after a random drop, in the place of those after it. Returns
  * how many elements the rule selects.
  */
 export function choose(

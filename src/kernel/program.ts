@@ -112,7 +112,7 @@ export type Combine =
   | Choice;
 
 /**
- * Rules over the deltas of all terms at one element. They need a base and take no scales; what w_i means is up to the rule.
+ * Rules over s·keep(δ) of all terms at one element, called δ here. They need a base; what w_i means is up to the rule.
  *
  * - `contribute`: a term contributes where |δ| > epsilon. One alone gives w·δ, several give their mean.
  * - `largest`: the δ of the largest magnitude, the last one of equals.
@@ -207,6 +207,16 @@ export interface Operand {
   readonly keep: Keep;
   /** Given: not the delta, but the population variance of the deltas of these inputs, which `input` is one of. `keep` sees it. */
   readonly variance?: readonly number[];
+  /** With `variance`: what is done to each of the deltas before, in the order of `variance`. */
+  readonly thinned?: readonly Thinned[];
+  /** Left out: 1. What survives is multiplied by it. */
+  readonly scale?: number;
+}
+
+/** What is left of a delta, and what it is multiplied by. */
+export interface Thinned {
+  readonly keep: Keep;
+  readonly scale: number;
 }
 
 /** A MagnitudeKeep without a window. */

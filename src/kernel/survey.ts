@@ -57,7 +57,8 @@ export class SurveyRun {
     const tileBytes = this.size * 4;
     this.tiles = scratch.take(n * tileBytes);
     this.base = scratch.take(tileBytes);
-    this.masks = takeMasks(scratch, task.round.operands, this.size);
+    const drawn = task.round.operands.flatMap((o) => [o, ...(o.thinned ?? [])]);
+    this.masks = takeMasks(scratch, drawn, this.size);
     this.zeros = scratch.take(tileBytes);
     kernel.u8(this.zeros, tileBytes).fill(0);
     const widest = Math.max(1, ...task.round.operands.map((o) => o.variance?.length ?? 0));
@@ -158,7 +159,12 @@ export class SurveyRun {
     };
     if (operand.variance) {
       operand.variance.forEach((input, m) => {
-        take(this.spread + m * this.size * 4, input);
+        const delta = this.spread + m * this.size * 4;
+        take(delta, input);
+        const thinned = operand.thinned?.[m];
+        if (!thinned) return;
+        applyKeep(this.kernel, thinned.keep, delta, this.masks, first, count);
+        if (thinned.scale !== 1) e.scale(delta, delta, thinned.scale, count);
       });
       e.variance(x, this.spread, operand.variance.length, this.size, count);
     } else if (operand.keep.rows?.rule.op === "importance") {
@@ -168,6 +174,7 @@ export class SurveyRun {
       return x;
     } else take(x, operand.input);
     applyKeep(this.kernel, operand.keep, x, this.masks, first, count, this.rows);
+    if (operand.scale !== undefined && operand.scale !== 1) e.scale(x, x, operand.scale, count);
     return x;
   }
 

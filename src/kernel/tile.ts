@@ -105,7 +105,10 @@ export class TileMerger {
       if (tally) this.kept[i]! += kept;
       const weight = term.weight as number;
       const scale = term.scale as number;
-      if (choice) return;
+      if (choice) {
+        if (scale !== 1) e.scale(x, x, scale, count);
+        return;
+      }
       if (program.lines) this.addLines(i, x, weight * scale, first, count);
       else if (elect) e.scale(x, x, elect.by === "weighted" ? weight * scale : scale, count);
       else if (i === 0) e.scale(this.acc, x, weight * scale, count);
@@ -140,7 +143,11 @@ export class TileMerger {
       };
       const selected = choose(this.kernel, choice, tiles, first, count, () => {
         program.terms.forEach((term, i) => {
-          this.decode(votes + i * this.size * 4, term, inputs, count, replace);
+          const x = votes + i * this.size * 4;
+          const { random } = term.keep;
+          this.decode(x, term, inputs, count, replace);
+          if (random) applyKeep(this.kernel, { random }, x, this.masks, first, count);
+          if (term.scale !== 1) e.scale(x, x, term.scale as number, count);
         });
       });
       if (tally && selected < count)

@@ -1,9 +1,8 @@
 // The arc between two weights: what slerp and dare_slerp share.
 
 import { fail, quote } from "../errors.ts";
-import type { Operand, Survey, Term } from "../kernel/program.ts";
+import type { Operand, Survey, Term, Thinned } from "../kernel/program.ts";
 import { type Gram, gramOf } from "./combination.ts";
-import type { Thinned } from "./dare.ts";
 import type { Compiled, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
 import { acos, sin } from "./trig.ts";
 import { numberOf } from "./weights.ts";

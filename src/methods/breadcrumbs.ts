@@ -1,3 +1,4 @@
+import { dareParameters } from "./dare.ts";
 import { compileDelta, solveDelta } from "./delta.ts";
 import type { Method } from "./method.ts";
 import {
@@ -32,6 +33,7 @@ export const breadcrumbs: Method = {
     tiesParameter,
     scopeParameter,
     int8Parameter,
+    ...dareParameters,
   ],
   compile: (tensor) =>
     compileDelta(tensor, {

@@ -4,6 +4,7 @@
 import { fail, quote } from "../errors.ts";
 import type { MergeProgram, Survey, ThresholdOperand } from "../kernel/program.ts";
 import type { ParameterSpec } from "../recipe/catalogue.ts";
+import { dareParameters } from "./dare.ts";
 import { solveDelta } from "./delta.ts";
 import { choiceProgram, holdersOf } from "./holders.ts";
 import type { Compiled, Method, MethodInput, MethodTensor } from "./method.ts";
@@ -32,6 +33,7 @@ const parameters: readonly ParameterSpec[] = [
     describe: "How many models must need an element: 1 drops what none needs, 2 also what one alone does.",
   },
   { name: "alpha", kind: "number", per: "tensor", default: 1, describe: "Scale of what is kept." },
+  ...dareParameters,
 ];
 
 function lambdaOf(tensor: MethodTensor, input: MethodInput): number {
@@ -67,19 +69,21 @@ function compileConsensus(tensor: MethodTensor, elect: boolean): Compiled {
   const operands: ThresholdOperand[] = [];
   const terms = others.map((input, k): MergeProgram["terms"][number] => {
     const density = densityOf(tensor, input, trimmed);
-    if (density === 1) return program.terms[k]!;
+    const term = program.terms[k]!;
+    if (density === 1) return term;
     const at = operands.length;
     operands.push({
       input: input.input,
       base: base.input,
-      keep: {},
+      keep: term.keep,
       density,
-      of: "elements",
+      // After a random drop, of what it left.
+      of: term.keep.random ? "nonzero" : "elements",
       rounding: "nearest",
       ties: "include",
     });
     const magnitude = { above: { from: `above.${at}` }, equalBefore: { from: `equalBefore.${at}` } };
-    return { ...program.terms[k]!, keep: { magnitude } };
+    return { ...term, keep: { ...term.keep, magnitude } };
   });
   const surveys: Survey[] = operands.length > 0 ? [{ op: "threshold", inputs: program.inputs, operands }] : [];
   return { surveys, program: { ...program, terms }, solve: { norms: [], guard: 0 }, notes: [] };

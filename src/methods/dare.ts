@@ -2,17 +2,11 @@
 
 import { fail, quote } from "../errors.ts";
 import { maskRescale } from "../kernel/mask.ts";
-import type { Keep } from "../kernel/program.ts";
+import type { Thinned } from "../kernel/program.ts";
 import type { ParameterSpec } from "../recipe/catalogue.ts";
 import type { MethodInput, MethodTensor } from "./method.ts";
 import { randomDrop, randomParameters } from "./random.ts";
 import { flagOf } from "./weights.ts";
-
-/** What is left of a delta, and the factor that keeps its expectation. */
-export interface Thinned {
-  readonly keep: Keep;
-  readonly scale: number;
-}
 
 export const dareParameters: readonly ParameterSpec[] = [
   {

@@ -13,6 +13,7 @@ import type {
   Term,
   ThresholdOperand,
 } from "../kernel/program.ts";
+import { dareOf } from "./dare.ts";
 import { holdersOf } from "./holders.ts";
 import type { Compiled, MethodInput, MethodTensor, SurveyResult } from "./method.ts";
 import { overlapNotes, randomDrop } from "./random.ts";
@@ -63,7 +64,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
   const surveys: Survey[] = [];
   const notes: string[] = [];
   const inputs = tensor.inputs.map((i) => i.dtype);
-  const parts = others.map((input, k) => partOf(tensor, style, input, weights[k]!, rescale));
+  const parts = others.map((input, k) => partOf(tensor, style, base, input, weights[k]!, rescale));
 
   // A magnitude trim needs the key of its k-th largest delta: one operand per model that trims. By rows, workers see to it.
   const wanted = parts.map((p) => trimOf(tensor, style, p, base.input));
@@ -248,11 +249,21 @@ function electionOf(tensor: MethodTensor, normalize: boolean): Combine {
   return { op: "elect", by, zero, divide: combine === "mean" };
 }
 
-function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, weight: number, rescale: Rescale): Part {
-  if (style.sparsify === "none") return { input, weight, density: 1, keep: {}, rescale, fixedScale: 1 };
+function partOf(
+  tensor: MethodTensor,
+  style: DeltaStyle,
+  base: MethodInput,
+  input: MethodInput,
+  weight: number,
+  rescale: Rescale,
+): Part {
+  const whole = { input, weight, rescale, keep: {}, fixedScale: 1 } as const;
+  // A `dare` step comes before a trim; methods that drop by themselves have none.
+  const { keep: left, scale } = dareOf(tensor, input, base);
+  if (style.sparsify === "none") return { ...whole, density: 1, keep: left, fixedScale: scale };
   const density = densityOf(tensor, input, tensor.mergekit ? 1 : style.density);
   if (style.sparsify === "magnitude") {
-    const trim = { input, weight, keep: {}, rescale, fixedScale: 1 } as const;
+    const trim = { ...whole, keep: left, fixedScale: scale } as const;
     if (style.gamma === undefined) return { ...trim, density };
     // mergekit keeps ⌊d·n⌋ even where that is none.
     const none = tensor.mergekit && Math.floor(density * tensor.count) === 0;
@@ -260,13 +271,13 @@ function partOf(tensor: MethodTensor, style: DeltaStyle, input: MethodInput, wei
   }
   if (style.sparsify === "rank") {
     const keep = density === 1 || density === 0 ? {} : rankKeep(tensor, input, density, rescale === "exact");
-    return { input, weight, density, keep, rescale, fixedScale: 1 };
+    return { ...whole, density, keep };
   }
   const random = randomDrop(tensor, input, (i) => 1 - densityOf(tensor, i, tensor.mergekit ? 1 : style.density));
-  if (!random) return { input, weight, density, keep: {}, rescale, fixedScale: 1 };
+  if (!random) return { ...whole, density };
   const keep: Keep = { random };
-  if (rescale === "q") return { input, weight, density, keep, rescale, fixedScale: 1 / divisorOf(tensor) };
-  return { input, weight, density, keep, rescale, fixedScale: rescale === "exact" ? maskRescale(random.threshold) : 1 };
+  if (rescale === "q") return { ...whole, density, keep, fixedScale: 1 / divisorOf(tensor) };
+  return { ...whole, density, keep, fixedScale: rescale === "exact" ? maskRescale(random.threshold) : 1 };
 }
 
 /** q of DAREx (Deng et al. 2025, arXiv 2410.09344). */
@@ -311,7 +322,10 @@ function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: numbe
   if (style.sparsify === "magnitude") {
     const { density, gamma } = part;
     if (density === 1 || density === 0) return null;
-    return { ...shared, density, of: "elements", rounding, ties, ...(gamma === undefined ? {} : { gamma }) };
+    if (gamma !== undefined) return { ...shared, density, of: "elements", rounding, ties, gamma };
+    // After a `dare` step the fraction is that of the survivors: of all elements no more may be left.
+    const of = part.keep.random ? basisOf(tensor) : "elements";
+    return { ...shared, density, of, rounding, ties };
   }
   const trim = tensor.parameters.trim;
   if (style.sparsify === "none" || !style.elect || trim === undefined || trim === null || trim === 1) return null;
@@ -321,6 +335,10 @@ function trimOf(tensor: MethodTensor, style: DeltaStyle, part: Part, base: numbe
       `Cannot trim ${quote(tensor.name)} to ${String(trim)}: trim is the fraction kept, in (0, 1]`,
     );
   }
-  const of = choiceOf(tensor, "trim_basis", ["survivors", "all"] as const, "survivors");
-  return { ...shared, density: trim, of: of === "survivors" ? "nonzero" : "elements", rounding, ties };
+  return { ...shared, density: trim, of: basisOf(tensor), rounding, ties };
+}
+
+function basisOf(tensor: MethodTensor): "nonzero" | "elements" {
+  const basis = choiceOf(tensor, "trim_basis", ["survivors", "all"] as const, "survivors");
+  return basis === "survivors" ? "nonzero" : "elements";
 }

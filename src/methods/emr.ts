@@ -1,3 +1,4 @@
+import { dareParameters } from "./dare.ts";
 import { choiceProgram, holdersOf } from "./holders.ts";
 import type { Compiled, Method, MethodTensor } from "./method.ts";
 import { lambdaParameter } from "./parameters.ts";
@@ -16,7 +17,7 @@ export const emr: Method = {
   minModels: 1,
   maxModels: Number.POSITIVE_INFINITY,
   implemented: true,
-  parameters: [lambdaParameter],
+  parameters: [lambdaParameter, ...dareParameters],
   compile(tensor: MethodTensor): Compiled {
     const lambda = numberOf(tensor, "lambda", 1);
     return {

@@ -1,7 +1,8 @@
 // Which inputs of a tensor are fine-tunes and which is their base, and the program that methods on deltas share.
 
 import { fail, quote } from "../errors.ts";
-import type { Choice, MergeProgram, Scalar } from "../kernel/program.ts";
+import type { Choice, MergeProgram, Scalar, Term, Thinned } from "../kernel/program.ts";
+import { dareOf } from "./dare.ts";
 import type { MethodInput, MethodTensor } from "./method.ts";
 
 export interface Holders {
@@ -18,20 +19,20 @@ export function holdersOf(tensor: MethodTensor): Holders {
   });
 }
 
-/** base + lambda · what `combine` makes of the deltas; `weights` of all are 1 unless given. */
+/** base + lambda · what `combine` makes of the deltas, after a `dare` step; `weights` of all are 1 unless given. */
 export function choiceProgram(
   tensor: MethodTensor,
   { base, others }: Holders,
   combine: Choice,
   lambda: Scalar = 1,
   weights: readonly Scalar[] = others.map(() => 1),
-): MergeProgram {
+): Omit<MergeProgram, "terms"> & { readonly terms: readonly (Term & Thinned)[] } {
   return {
     op: "merge",
     inputs: tensor.inputs.map((i) => i.dtype),
     out: tensor.out,
     base: base.input,
-    terms: others.map(({ input }, k) => ({ input, weight: weights[k]!, scale: 1, keep: {} })),
+    terms: others.map((o, k) => ({ input: o.input, weight: weights[k]!, ...dareOf(tensor, o, base) })),
     combine,
     lambda,
   };

@@ -1,3 +1,4 @@
+import { dareParameters } from "./dare.ts";
 import { choiceProgram, holdersOf } from "./holders.ts";
 import type { Compiled, Method, MethodTensor } from "./method.ts";
 import { lambdaParameter } from "./parameters.ts";
@@ -13,7 +14,7 @@ export const magmax: Method = {
   minModels: 1,
   maxModels: Number.POSITIVE_INFINITY,
   implemented: true,
-  parameters: [{ ...lambdaParameter, default: 0.5 }],
+  parameters: [{ ...lambdaParameter, default: 0.5 }, ...dareParameters],
   compile(tensor: MethodTensor): Compiled {
     const lambda = numberOf(tensor, "lambda", 0.5);
     return {

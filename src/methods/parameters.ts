@@ -156,6 +156,14 @@ export const electionParameters: readonly ParameterSpec[] = [
   },
 ];
 
+export const trimBasisParameter: ParameterSpec = {
+  name: "trim_basis",
+  kind: "choice",
+  per: "tensor",
+  choices: ["survivors", "all"],
+  describe: "What a trim's fraction counts after a random drop: survivors, or all elements.",
+};
+
 export const trimParameters: readonly ParameterSpec[] = [
   {
     name: "trim",
@@ -166,13 +174,7 @@ export const trimParameters: readonly ParameterSpec[] = [
     max: 1,
     describe: "After the random drop, keep this fraction of the largest magnitudes.",
   },
-  {
-    name: "trim_basis",
-    kind: "choice",
-    per: "tensor",
-    choices: ["survivors", "all"],
-    describe: "What the trim's fraction counts: survivors of the drop, or all elements.",
-  },
+  trimBasisParameter,
 ];
 
 export const int8Parameter: ParameterSpec = electionParameters.find((p) => p.name === "int8_mask")!;

@@ -1,3 +1,4 @@
+import { dareParameters } from "./dare.ts";
 import { choiceProgram, holdersOf } from "./holders.ts";
 import type { Compiled, Method, MethodTensor } from "./method.ts";
 import { changeParameter } from "./parameters.ts";
@@ -13,7 +14,7 @@ export const ram: Method = {
   minModels: 1,
   maxModels: Number.POSITIVE_INFINITY,
   implemented: true,
-  parameters: [changeParameter],
+  parameters: [changeParameter, ...dareParameters],
   compile(tensor: MethodTensor): Compiled {
     const epsilon = numberOf(tensor, "epsilon", 1e-5);
     return {

@@ -1,3 +1,4 @@
+import { dareParameters } from "./dare.ts";
 import { choiceProgram, holdersOf } from "./holders.ts";
 import type { Compiled, Method, MethodTensor, SurveyResult } from "./method.ts";
 import { changeParameter } from "./parameters.ts";
@@ -27,6 +28,7 @@ export const ramPlus: Method = {
       describe: "Cap of the ratio of shared to unique changes that the boost grows with.",
     },
     changeParameter,
+    ...dareParameters,
   ],
   compile(tensor: MethodTensor): Compiled {
     const holders = holdersOf(tensor);
@@ -34,7 +36,7 @@ export const ramPlus: Method = {
     const epsilon = numberOf(tensor, "epsilon", 1e-5);
     const boosts = others.map((_, k) => ({ from: `boost.${k}` }));
     const program = choiceProgram(tensor, holders, { op: "contribute", epsilon }, 1, boosts);
-    const operands = others.map(({ input }) => ({ input, base: base.input, keep: {} }));
+    const operands = program.terms.map(({ input, keep, scale }) => ({ input, base: base.input, keep, scale }));
     return {
       surveys: others.length > 0 ? [{ op: "contributors", inputs: program.inputs, operands, epsilon }] : [],
       program,

@@ -1,5 +1,6 @@
 import { fail, quote } from "../errors.ts";
 import type { Survey } from "../kernel/program.ts";
+import { dareParameters } from "./dare.ts";
 import { choiceProgram, holdersOf } from "./holders.ts";
 import type { Compiled, Method, MethodTensor, SurveyResult } from "./method.ts";
 import { int8Parameter, tiesParameter } from "./parameters.ts";
@@ -35,6 +36,7 @@ export const sce: Method = {
     },
     tiesParameter,
     int8Parameter,
+    ...dareParameters,
   ],
   compile(tensor: MethodTensor): Compiled {
     const holders = holdersOf(tensor);
@@ -51,13 +53,27 @@ export const sce: Method = {
       return { surveys: [], program: { ...program, terms: [] }, solve, notes: [] };
     }
     const { inputs } = program;
-    const operands = others.map(({ input }) => ({ input, base: base.input, keep: {} }));
+    const operands = program.terms.map(({ input, keep, scale }) => ({ input, base: base.input, keep, scale }));
     const surveys: Survey[] = [{ op: "norms", inputs, operands, ...(select ? { select } : {}) }];
     if (select) {
       const variance = others.map((i) => i.input);
       const ties = choiceOf(tensor, "ties", ["include", "exact"] as const, tensor.mergekit ? "exact" : "include");
       const rounding = tensor.mergekit ? "truncate" : "floor";
-      const ranked = { ...operands[0]!, variance, density: share, of: "nonzero", rounding, ties } as const;
+      const { input } = operands[0]!;
+      const thinned = operands.some((o) => o.keep.random)
+        ? { thinned: operands.map(({ keep, scale }) => ({ keep, scale })) }
+        : {};
+      const ranked = {
+        input,
+        base: base.input,
+        keep: {},
+        variance,
+        ...thinned,
+        density: share,
+        of: "nonzero",
+        rounding,
+        ties,
+      } as const;
       surveys.unshift({ op: "threshold", inputs, operands: [ranked] });
     }
     const alone = select && others.length === 1;

@@ -1,3 +1,4 @@
+import { dareParameters } from "./dare.ts";
 import { compileDelta, solveDelta } from "./delta.ts";
 import type { Method } from "./method.ts";
 import { int8Parameter, lambdaParameter, normalizeParameter, rescaleParameter, weightParameter } from "./parameters.ts";
@@ -12,7 +13,14 @@ export const taskArithmetic: Method = {
   minModels: 1,
   maxModels: Number.POSITIVE_INFINITY,
   implemented: true,
-  parameters: [weightParameter, normalizeParameter(false), lambdaParameter, int8Parameter, rescaleParameter(false)],
+  parameters: [
+    weightParameter,
+    normalizeParameter(false),
+    lambdaParameter,
+    int8Parameter,
+    rescaleParameter(false),
+    ...dareParameters,
+  ],
   compile: (tensor) =>
     compileDelta(tensor, {
       sparsify: "none",

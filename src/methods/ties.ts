@@ -1,3 +1,4 @@
+import { dareParameters } from "./dare.ts";
 import { compileDelta, solveDelta } from "./delta.ts";
 import type { Method } from "./method.ts";
 import {
@@ -8,6 +9,7 @@ import {
   rescaleParameter,
   scopeParameter,
   tiesParameter,
+  trimBasisParameter,
   weightParameter,
 } from "./parameters.ts";
 
@@ -30,6 +32,8 @@ export const ties: Method = {
     tiesParameter,
     scopeParameter,
     ...electionParameters,
+    ...dareParameters,
+    trimBasisParameter,
   ],
   compile: (tensor) =>
     compileDelta(tensor, {
