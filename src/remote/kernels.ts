@@ -32,9 +32,12 @@ export interface InlineKernelsOptions {
   readonly now: () => number;
 }
 
+/** What any small task takes, a test merge among them. */
+const leastBytes = 8 << 20;
+
 /** Runs tasks one after the other in this thread. */
 export function createInlineKernels({ module, workerBytes, now }: InlineKernelsOptions): NodeKernels {
-  const kernel = createKernel(module, workerBytes);
+  const kernel = createKernel(module, Math.max(leastBytes, workerBytes));
   let last: Promise<unknown> = Promise.resolve();
   const runNext = async (task: Task, data: TaskData, signal: AbortSignal): Promise<TaskResult> => {
     signal.throwIfAborted();

@@ -291,8 +291,13 @@ describe("a node refuses", () => {
   });
 
   test("a task that does not fit a worker's memory", async () => {
+    const keep = {
+      rows: { columns: 2 ** 22, rule: { op: "rank", key: [0, 0], density: 0.5, epsilon: 0.1, rescale: true } },
+    };
+    const terms = [{ input: 0, weight: 1, scale: 1, keep }];
+    const large = { ...merge, first: 0, program: { ...merge.program, terms } } as MergeTask;
     const tiny = createInlineKernels({ module, workerBytes: 1000, now: () => 0 });
-    expect(await refusalOf(await send(testApp({ kernels: tiny }), message))).toBe("422 bad-task");
+    expect(await refusalOf(await send(testApp({ kernels: tiny }), messageFor(large, files)))).toBe("422 bad-task");
   });
 
   test("more tasks than cores and twice as many that wait", async () => {

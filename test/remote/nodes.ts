@@ -1,0 +1,128 @@
+// Merges whose executor is nodes in this process, with what may go wrong between.
+
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Executor } from "../../src/exec/executor.ts";
+import { createInlineExecutor } from "../../src/exec/inline.ts";
+import { fileOpener } from "../../src/exec/local.ts";
+import type { MergeRequest, MergeSummary } from "../../src/host.ts";
+import { merge } from "../../src/merge.ts";
+import type { Fetch } from "../../src/remote/client.ts";
+import { type Clock, realClock } from "../../src/remote/clock.ts";
+import { createNodesExecutor } from "../../src/remote/executor.ts";
+import { createInlineKernels } from "../../src/remote/kernels.ts";
+import type { NodeReport } from "../../src/remote/member.ts";
+import { projectRoot, requestFor, testHost } from "../support/host.ts";
+import { module, type testApp } from "./fixture.ts";
+
+export const recipe = readFileSync(join(projectRoot, "examples/dare-ties.yml"), "utf8")
+  .replaceAll("models/", "examples/models/")
+  .replaceAll("examples/examples/", "examples/");
+
+/** Numbers in [0, 1) that depend on the seed only (Mulberry32). */
+export function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+type App = ReturnType<typeof testApp>;
+
+/** Gives what is fetched to the app of the host's name: node0, node1, … */
+export function appFetch(apps: readonly App[]): Fetch {
+  return (url, init) => {
+    const { hostname, pathname } = new URL(url);
+    // In one process nothing would stop what nobody waits for any more.
+    const answer = Promise.resolve(apps[Number(hostname.slice(4))]!.request(pathname, init));
+    const { signal } = init;
+    return Promise.race([
+      answer,
+      new Promise<never>((_, reject) =>
+        signal?.addEventListener("abort", () => reject(new Error("aborted")), { once: true }),
+      ),
+    ]);
+  };
+}
+
+export interface MergeOptions {
+  readonly fetch: Fetch;
+  readonly nodes: number;
+  readonly local?: boolean;
+  readonly clock?: Clock;
+  readonly random?: () => number;
+  readonly token?: string;
+  readonly request?: Partial<MergeRequest>;
+  readonly recipe?: string;
+  readonly fallback?: () => Executor;
+}
+
+export interface NodesOutcome {
+  readonly summary: MergeSummary;
+  readonly reports: readonly NodeReport[];
+  readonly sha256: string;
+  /** Whether the fallback ran. */
+  readonly fellBack: boolean;
+}
+
+export const now = () => performance.now();
+
+/** SHA-256 of all weights of a merge. */
+export const weightsHash = (out: string, summary: MergeSummary) => {
+  const hash = createHash("sha256");
+  for (const { name } of summary.files.filter((f) => f.name.endsWith(".safetensors")))
+    hash.update(readFileSync(join(out, name)));
+  return hash.digest("hex");
+};
+
+/** In one thread, local work would leave the nodes no turn. */
+function patient(executor: Executor): Executor {
+  return {
+    capacity: executor.capacity,
+    run: (...all) => new Promise((resolve) => setTimeout(resolve, 20)).then(() => executor.run(...all)),
+    close: () => executor.close(),
+  };
+}
+
+export async function mergeWithNodes(out: string, options: MergeOptions): Promise<NodesOutcome> {
+  const reports: NodeReport[] = [];
+  let fellBack = false;
+  const host = {
+    ...testHost(),
+    createExecutor: (job: Parameters<typeof createInlineExecutor>[0]["job"]) => {
+      const inline = () => createInlineExecutor({ module, job, now, opener: fileOpener });
+      return createNodesExecutor({
+        nodes: Array.from({ length: options.nodes }, (_, i) => ({
+          url: `http://node${i}`,
+          token: options.token ?? null,
+        })),
+        job,
+        opener: fileOpener,
+        local: options.local ? patient(inline()) : null,
+        fallback: () => {
+          fellBack = true;
+          return inline();
+        },
+        kernels: createInlineKernels({ module, workerBytes: job.workerBytes, now }),
+        fetch: options.fetch,
+        clock: options.clock ?? realClock(now),
+        today: () => Date.now(),
+        random: options.random ?? seeded(1),
+        report: (r) => reports.push(r),
+      });
+    },
+  };
+  const request = requestFor(options.recipe ?? recipe, { sliceElements: 16_384, ...options.request });
+  const summary = await merge(request, out, { overwrite: false }, host);
+  return { summary, reports, sha256: weightsHash(out, summary), fellBack };
+}
+
+/** The same merge by the inline executor alone. */
+export async function mergeAlone(out: string, text = recipe): Promise<string> {
+  const summary = await merge(requestFor(text), out, { overwrite: false }, testHost());
+  return weightsHash(out, summary);
+}
