@@ -171,7 +171,7 @@ export class NodeClient {
     limit: number,
     signal: AbortSignal,
   ): Promise<{ bytes: Uint8Array<ArrayBuffer> }> {
-    const { fetch, clock, today, job, kernel, limits } = this.options;
+    const { clock, today, job, kernel, limits } = this.options;
     const hash = body.length === 0 ? emptySha256 : await sha256Hex(body);
     const time = String(Math.round(today()));
     const nonce = [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
@@ -194,7 +194,7 @@ export class NodeClient {
     try {
       // A redirect would take the task, and what signs it, to somebody else.
       const init = { method, headers: sent, signal, redirect: "error" as const };
-      response = await fetch(this.url(route), method === "POST" ? { ...init, body } : init);
+      response = await this.options.fetch(this.url(route), method === "POST" ? { ...init, body } : init);
     } catch (e) {
       signal.throwIfAborted();
       throw new NodeError("lost", e instanceof Error ? e.message : "no answer");

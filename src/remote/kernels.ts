@@ -1,7 +1,7 @@
 // What runs a node's tasks: one kernel in this thread here, a pool of threads in src/cli/serve.ts.
 
 import { createKernel, kernelSha256 } from "../kernel/kernel.ts";
-import type { Receipt, Task } from "../kernel/program.ts";
+import type { Location, Receipt, Task } from "../kernel/program.ts";
 import { Runner } from "../kernel/run.ts";
 import { type Range, rangeReader } from "./ranges.ts";
 import { outputBytes } from "./wire.ts";
@@ -35,19 +35,27 @@ export interface InlineKernelsOptions {
 /** What any small task takes, a test merge among them. */
 const leastBytes = 8 << 20;
 
-/** Runs tasks one after the other in this thread. */
-export function createInlineKernels({ module, workerBytes, now }: InlineKernelsOptions): NodeKernels {
+/** Runs tasks in this thread, the output into the bytes given. One at a time. */
+export function createTaskRunner({ module, workerBytes, now }: InlineKernelsOptions) {
   const kernel = createKernel(module, Math.max(leastBytes, workerBytes));
+  return (task: Task, { ranges, bytes }: TaskData, output: Uint8Array, signal?: AbortSignal): Promise<Receipt> => {
+    const start = task.kind === "merge" ? task.output.start + (task.first * output.length) / task.count : 0;
+    const io = {
+      read: rangeReader(ranges, bytes).read,
+      write: (at: Location, offset: number, data: Uint8Array) => output.set(data, at.start + offset - start),
+    };
+    return new Runner(kernel, io, now).run(task, signal);
+  };
+}
+
+/** Runs tasks one after the other in this thread. */
+export function createInlineKernels(options: InlineKernelsOptions): NodeKernels {
+  const run = createTaskRunner(options);
   let last: Promise<unknown> = Promise.resolve();
   const runNext = async (task: Task, data: TaskData, signal: AbortSignal): Promise<TaskResult> => {
     signal.throwIfAborted();
     const output = new Uint8Array(outputBytes(task));
-    const start = task.kind === "merge" ? task.output.start + (task.first * output.length) / task.count : 0;
-    const io = {
-      read: rangeReader(data.ranges, data.bytes).read,
-      write: (at: { start: number }, offset: number, bytes: Uint8Array) => output.set(bytes, at.start + offset - start),
-    };
-    return { receipt: await new Runner(kernel, io, now).run(task, signal), output };
+    return { receipt: await run(task, data, output, signal), output };
   };
   return {
     sha256: kernelSha256,
