@@ -309,8 +309,9 @@ function doubts(tensor: MethodTensor, parts: readonly Part[], rescale: Rescale, 
   } else if (rescale !== "q" && (tensor.parameters.q ?? tensor.parameters.q_file ?? null) !== null) {
     said.push("q has no effect without rescale: q");
   }
-  if (weights !== null && Math.abs(weights - 1) > 0.5) {
-    said.push("the weights are not normalised and sum to a number far from 1, which scales the merged delta");
+  // A weight of up to 1 for each task is how task vectors are usually added; beyond that the delta itself is scaled.
+  if (weights !== null && (Math.abs(weights) > parts.length || Math.abs(weights) < 0.1)) {
+    said.push("the weights sum to more than the number of models, or to nearly nothing, and are not normalised");
   }
   return said;
 }

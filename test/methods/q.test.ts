@@ -115,13 +115,14 @@ describe("doubtful numbers of DARE", () => {
     expect(await said([{ drop_rate: 0.96 }, { drop_rate: 0.5 }])).toBe(1);
     expect(await said([{ drop_rate: 0.95 }, { drop_rate: 0.5 }])).toBe(0);
   });
-  test("weights that sum to far from 1, unless they are normalised", async () => {
+  test("weights that sum to more than the models, or to nothing, unless they are normalised", async () => {
     const two = [
-      { drop_rate: 0.5, weight: 1 },
+      { drop_rate: 0.5, weight: 1.2 },
       { drop_rate: 0.5, weight: 1 },
     ];
     expect(await said(two)).toBe(1);
     expect(await said(two, { normalize: true })).toBe(0);
-    expect(await said(two.map((m) => ({ ...m, weight: 0.7 })))).toBe(0);
+    expect(await said(two.map((m) => ({ ...m, weight: 1 })))).toBe(0);
+    expect(await said(two.map((m, i) => ({ ...m, weight: i === 0 ? 0.5 : -0.45 })))).toBe(1);
   });
 });
