@@ -7,7 +7,7 @@ import type { Host, MergeRequest } from "./host.ts";
 import { adaptModel } from "./plan/adapt.ts";
 import type { InputModel } from "./plan/model.ts";
 import { withScales } from "./plan/scales.ts";
-import type { LoraReference, ModelReference } from "./recipe/model.ts";
+import { type LoraReference, type ModelReference, parseModelText } from "./recipe/model.ts";
 import type { ParsedRecipe } from "./recipe/recipe.ts";
 import { isAdapterFolder, openAdapter } from "./tensor/adapter.ts";
 import { openCheckpoint } from "./tensor/checkpoint.ts";
@@ -64,6 +64,13 @@ export async function tryModels(
     }
   }
   return opened;
+}
+
+/** Opens one model by what a recipe would call it. */
+export async function openNamed(text: string, host: Host, recipeFolder?: string): Promise<OpenedModel> {
+  const reference = parseModelText(text) ?? { path: text, display: text };
+  const places = { cwd: host.cwd, recipeFolder, env: host.env, home: host.home, outputs: new Map<string, Folder>() };
+  return openModel(reference, null, places, host, null);
 }
 
 /** `onto`: what an adapter that is named like a model is folded into; null: what its own config names. */

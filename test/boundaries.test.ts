@@ -117,6 +117,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
 
 /** Methods and plans speak of programs, masks and sizes; they never compute. */
 const kernelForPlanners = new Set([
+  "src/kernel/factor-cost.ts",
+  "src/kernel/factor-program.ts",
   "src/kernel/matrix-cost.ts",
   "src/kernel/program.ts",
   "src/kernel/mask.ts",

@@ -12,6 +12,7 @@ import { string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { exitCodes } from "../errors.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
+import { extractCommand } from "./extract-command.ts";
 import {
   benchOptions,
   defaultTrace,
@@ -183,7 +184,7 @@ const benchCommand = command("bench", merge(object({ command: constant("bench") 
   ),
 });
 
-const commandNames = ["merge", "plan", "check", "inspect", "bench", "completions"];
+const commandNames = ["merge", "plan", "check", "inspect", "extract", "bench", "completions"];
 
 /** An unknown word or option, with the nearest one that is known where it stands. */
 function unexpected(args: readonly string[], token: string): Message {
@@ -205,11 +206,11 @@ function hint(base: Message, token: string, known: readonly string[]): Message {
   return nearest === undefined ? base : [...base, text(` Did you mean ${nearest}?`)];
 }
 
-const commands = [mergeCommand, planCommand, checkCommand, inspectCommand, benchCommand] as const;
+const commands = [mergeCommand, planCommand, checkCommand, inspectCommand, extractCommand, benchCommand] as const;
 
 function createProgram(args: readonly string[]) {
   const errors = { unexpectedInput: (token: string) => unexpected(args, token) };
-  return or(mergeCommand, planCommand, checkCommand, inspectCommand, benchCommand, { errors });
+  return or(mergeCommand, planCommand, checkCommand, inspectCommand, extractCommand, benchCommand, { errors });
 }
 
 export type Command = InferValue<ReturnType<typeof createProgram>>;
@@ -265,6 +266,7 @@ export function parseArguments(args: readonly string[], terminal: Terminal): Com
       "braid plan recipe.yml             what would be read, computed and written",
       "braid merge recipe.yml ./merged   the merge",
       "braid inspect ./merged            what came out",
+      "braid extract base ft out -r 64   a fine-tune as a LoRA adapter",
       "braid bench                       what this machine would need",
       "source <(braid completions bash)  completion of commands, options and files",
     ),

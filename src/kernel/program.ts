@@ -7,6 +7,7 @@
 // `base: null` leaves out the subtraction and the final addition (linear, SLERP: out = λ · Σ c_i · x_i).
 
 import type { FloatDtype } from "../tensor/dtype.ts";
+import type { FactorFacts, FactorProgram } from "./factor-program.ts";
 import type { Lines } from "./lines.ts";
 import type { View } from "./view.ts";
 
@@ -193,6 +194,7 @@ export interface MatrixProgram {
   readonly lambda: number;
 }
 
+/** What a plan of a merge tells for a tensor. */
 export type Program = MergeProgram | CopyProgram | MatrixProgram;
 
 /** What a matrix program found out, by what it is about: one number a term, or one in all. */
@@ -308,7 +310,7 @@ export interface MergeTask {
   readonly count: number;
   readonly inputs: readonly TaskInput[];
   readonly output: Location;
-  readonly program: Program;
+  readonly program: Program | FactorProgram;
   readonly policy: Policy;
 }
 
@@ -430,6 +432,7 @@ export interface MergeReceipt {
   readonly differs: number;
   /** Matrix programs. */
   readonly facts?: MatrixFacts;
+  readonly factored?: FactorFacts;
   readonly nanoseconds: Nanoseconds;
   readonly profile?: TaskProfile;
 }

@@ -3,6 +3,7 @@
 
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { byteWidth } from "../tensor/dtype.ts";
+import { FactorRun } from "./factor-run.ts";
 import { fuse } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
@@ -86,6 +87,7 @@ export class Runner {
     if (task.kind === "survey") return this.survey(task, signal);
     const { program } = task;
     if (program.op === "matrix") return new MatrixRun(this.kernel, task, program, this.io, this.now, signal).run();
+    if (program.op === "factor") return new FactorRun(this.kernel, task, program, this.io, this.now, signal).run();
     return program.op === "copy" ? this.copy(task, signal) : this.merge(task, signal);
   }
 

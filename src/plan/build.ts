@@ -5,7 +5,7 @@ import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../error
 import { lineCount } from "../kernel/lines.ts";
 import { roundingKey } from "../kernel/mask.ts";
 import { matrixFlops, matrixTaskBytes } from "../kernel/matrix-cost.ts";
-import { type MergeTask, type Policy, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
+import { type Policy, type Program, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
 import { moveSource, moveView, readerBytes, type View } from "../kernel/view.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
@@ -231,7 +231,7 @@ interface Draft {
   readonly count: number;
   readonly inputs: PlanTensor["inputs"];
   readonly compiled: Compiled | null;
-  readonly program: MergeTask["program"];
+  readonly program: Program;
 }
 
 interface Found {

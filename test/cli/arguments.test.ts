@@ -9,19 +9,32 @@ describe("help", () => {
     const { exit, out, err } = await start(["--help"]);
     expect(exit).toBe(0);
     expect(err).toBe("");
-    for (const word of ["merge", "plan", "check", "inspect", "completions", "Examples:", "65 bad data", "--version"])
+    for (const word of [
+      "merge",
+      "plan",
+      "check",
+      "inspect",
+      "extract",
+      "completions",
+      "Examples:",
+      "65 bad data",
+      "--version",
+    ])
       expect(out).toContain(word);
     expect(out).not.toMatch(/[ \t]$/m);
   });
 
-  test.each(["merge", "plan", "check", "inspect"])("of %s has its usage, groups and an example", async (name) => {
-    const { exit, out } = await start([name, "--help"]);
-    expect(exit).toBe(0);
-    expect(out).toContain(`Usage: braid ${name} [OPTIONS]`);
-    expect(out).toContain(`braid ${name} `);
-    expect(out).toContain("Messages:");
-    expect(out).toContain("--json");
-  });
+  test.each(["merge", "plan", "check", "inspect", "extract"])(
+    "of %s has its usage, groups and an example",
+    async (name) => {
+      const { exit, out } = await start([name, "--help"]);
+      expect(exit).toBe(0);
+      expect(out).toContain(`Usage: braid ${name} [OPTIONS]`);
+      expect(out).toContain(`braid ${name} `);
+      expect(out).toContain("Messages:");
+      expect(out).toContain("--json");
+    },
+  );
 
   test("of merge says the defaults", async () => {
     const { out } = await start(["merge", "--help"]);
@@ -54,6 +67,11 @@ describe("mistakes", () => {
     [["merge", "a", "b", "c"], 'error: Unexpected argument "c": braid merge takes no more.'],
     [["merge"], "error: Missing RECIPE (see --help)."],
     [["merge", "r.yml"], "error: Missing OUT (see --help)."],
+    [["extract", "b", "m", "--rank", "4"], "error: Missing OUT (see --help)."],
+    [
+      ["extract", "b", "m", "o", "--rank", "4", "--svdd", "exact"],
+      "error: Unknown option `--svdd`. Did you mean --svd?",
+    ],
     [["plan", "r.yml", "--compat", "foo"], 'error: `--compat`: Expected one of "none" and "mergekit", but got "foo".'],
     [
       ["plan", "r.yml", "--seed", "1.5"],
