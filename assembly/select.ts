@@ -142,6 +142,8 @@ const packing: usize = memory.data<u8>([
 /** Keys in a bracket, of a step of `stepElements`; a vector is stored behind the last of them. */
 const stepElements: usize = 1024;
 const inside: usize = memory.data(1024 * 4 + 16, 16);
+/** Eight elements of the input, eight of the base. */
+const ragged: usize = memory.data(32, 16);
 
 /** Moves the lanes that `mask` names to `to`; returns where the next go. */
 @inline
@@ -174,15 +176,25 @@ export function bracket_bf16(
   const lows = i32x4.splat(floorOf(low));
   let above = i32x4.splat(0);
   let equal = i32x4.splat(0);
-  const end = x + (count << 1);
-  while (x < end) {
+  let rest = (count << 1) & 15;
+  let end = x + (count << 1) - rest;
+  for (;;) {
+    if (x == end) {
+      if (rest == 0) break;
+      // The ragged end, padded with keys of 0, is a step of its own.
+      v128.store(ragged, loadPart(x, rest));
+      v128.store(ragged, loadPart(base, rest), 16);
+      x = ragged;
+      base = ragged + 16;
+      end = ragged + 16;
+      rest = 0;
+    }
     // How many lanes are in the bracket is as good as random: they are moved together without a branch, and counted afterwards.
     const stop = min(end, x + (stepElements << 1));
     let to = inside;
     for (; x < stop; x += 16, base += 16) {
-      const whole = x + 16 <= end;
-      const v = whole ? v128.load(x) : loadPart(x, end - x);
-      const b = whole ? v128.load(base) : loadPart(base, end - x);
+      const v = v128.load(x);
+      const b = v128.load(base);
       const even = evenKeys(v, b, unit, magnitude);
       const odd = oddKeys(v, b, upper, magnitude);
       const evenOver = i32x4.gt_s(even, highs);
