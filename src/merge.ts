@@ -121,6 +121,7 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
       allowMissing: request.allowMissing,
       kernelSha256,
       recipeSha256,
+      tokens: tokenizer?.joined?.tokensRead ?? 0,
     }),
   );
   if (!tokenizer || !built) throw new BraidError(failed.flatMap((e) => e.diagnostics));

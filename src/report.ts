@@ -1,6 +1,9 @@
 // What is written beside the tensors: the model card and the manifest braid.json.
 
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
 import type { MergeSummary } from "./host.ts";
+import type { RowRun } from "./kernel/view.ts";
 import type { Plan } from "./plan/plan.ts";
 
 export const version = "0.1.0";
@@ -137,5 +140,35 @@ function basename(path: string): string {
 export function planIdentity(plan: Plan): string {
   const { format, method, seed, kernelSha256, outputs, policy } = plan;
   const inputFiles = plan.inputFiles.map(({ byteLength, headerSha256 }) => ({ byteLength, headerSha256 }));
-  return JSON.stringify({ format, method, seed, kernelSha256, inputFiles, outputs, policy, tensors: plan.tensors });
+  const digests = new Map<readonly RowRun[], string>();
+  const short = (key: string, value: unknown): unknown => {
+    if (key !== "runs" || !Array.isArray(value)) return value;
+    const runs = value as readonly RowRun[];
+    const digest = digests.get(runs) ?? runsDigest(runs);
+    digests.set(runs, digest);
+    return digest;
+  };
+  const whole = { format, method, seed, kernelSha256, inputFiles, outputs, policy, tensors: plan.tensors };
+  return JSON.stringify(whole, short);
+}
+
+/** SHA-256 of the runs of a view, of which there may be one for every token. */
+function runsDigest(runs: readonly RowRun[]): string {
+  const length = runs.reduce((sum, r) => sum + 3 + 2 * r.take.length, 0);
+  const numbers = new DataView(new ArrayBuffer(4 * length));
+  let at = 0;
+  const put = (n: number) => {
+    numbers.setUint32(at, n, true);
+    at += 4;
+  };
+  for (const { first, count, take } of runs) {
+    put(first);
+    put(count);
+    put(take.length);
+    for (const { source, row } of take) {
+      put(source);
+      put(row);
+    }
+  }
+  return bytesToHex(sha256(new Uint8Array(numbers.buffer)));
 }

@@ -48,6 +48,8 @@ export interface Joined {
   readonly donorName: string;
   readonly vocabularies: readonly (Vocabulary | null)[];
   readonly folders: readonly Folder[];
+  /** Tokens of all vocabularies, each counted once. */
+  readonly tokensRead: number;
 }
 
 /** @throws `tokenizer` where vocabularies are needed and cannot be read or brought together. */
@@ -108,7 +110,17 @@ export async function prepareTokenizer(
   }
   const folders = opened.map((o) => o.location.folder);
   const donorName = donor.model.reference;
-  const joined = { source: choice.source.kind, outcome, output, donor: own, donorName, vocabularies, folders };
+  const tokensRead = [...known.values()].reduce((sum, v) => sum + v.ids.size, 0);
+  const joined = {
+    source: choice.source.kind,
+    outcome,
+    output,
+    donor: own,
+    donorName,
+    vocabularies,
+    folders,
+    tokensRead,
+  };
   return { donor, models: rows.models, joined, warnings };
 }
 

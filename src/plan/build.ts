@@ -38,6 +38,8 @@ export interface BuildOptions {
   readonly kernelSha256: string;
   /** Goes into `__metadata__` of every output file. */
   readonly recipeSha256: string;
+  /** Tokens of the vocabularies that rows are matched by. */
+  readonly tokens: number;
 }
 
 export interface Built {
@@ -139,6 +141,8 @@ export function buildPlan(
       })),
       parameters,
       headerBytes: checkpoints.length * files.reduce((sum, f) => sum + f.header.length, 0),
+      runs: runsOf(tensors),
+      tokens: options.tokens,
     },
     options.workers,
     options.memoryBytes,
@@ -345,6 +349,14 @@ function draft(
   const copies = compiled.copies && first.info.dtype === out && !inputs[0]!.view;
   const program = copies ? ({ op: "copy", byteWidth: byteWidth(out) } as const) : rounded(compiled.program);
   return { name, dtype: out, shape, count, inputs, compiled, program };
+}
+
+/** Runs of all views of rows; tensors that share a layout share them. */
+function runsOf(tensors: readonly PlanTensor[]): number {
+  const lists = new Set(
+    tensors.flatMap((t) => t.inputs.flatMap(({ view }) => (view?.op === "rows" ? [view.runs] : []))),
+  );
+  return [...lists].reduce((sum, runs) => sum + runs.length, 0);
 }
 
 /** The view of an input, its files counted over all models. */

@@ -22,6 +22,10 @@ export const defaultSliceElements = 4 * 1024 * 1024;
 export const openTensors = 8;
 const histogramBytes = maxSlots * (4 + 8 + 8);
 
+/** What the coordinator holds for a run of rows, and for a token of a vocabulary while and after it is read; measured with 150k-token ones. */
+const runBytes = 200;
+const tokenBytes = 400;
+
 export interface Shapes {
   /** The most inputs of any task, and the most bytes per element over its inputs and output. */
   readonly inputs: number;
@@ -37,6 +41,9 @@ export interface Shapes {
   readonly matrices: readonly { readonly name: string; readonly shape: readonly number[]; readonly bytes: number }[];
   readonly parameters: number;
   readonly headerBytes: number;
+  /** Runs of the plan's views of rows, and tokens of the vocabularies they come from. */
+  readonly runs: number;
+  readonly tokens: number;
 }
 
 export function planMemory(
@@ -61,7 +68,8 @@ export function planMemory(
   const matrixBytes = largest ? largest.bytes + matrixGarbageBytes : 0;
   const surveyBytes = shapes.surveyOperands * openTensors * histogramBytes + shapes.lineBytes;
   // Headers live as text, as maps and in the plan: about six times their size.
-  const fixed = runtimeBytes + readAheadBytes + surveyBytes + 6 * shapes.headerBytes;
+  const held = shapes.runs * runBytes + shapes.tokens * tokenBytes;
+  const fixed = runtimeBytes + readAheadBytes + surveyBytes + 6 * shapes.headerBytes + held;
   const rowBytes = shapes.rows.reduce(
     (most, r) => Math.max(most, rowWorkerBytes(r.inputs, r.bytesPerElement, r.columns)),
     0,

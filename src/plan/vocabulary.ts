@@ -202,11 +202,11 @@ function layOut(
       }
       continue;
     }
-    const rule = rules.get(token);
-    const owners = members.filter((m) => has(m, r));
+    const rule = rules.size > 0 ? rules.get(token) : undefined;
     const forced = rule?.force === true && rule.source !== undefined;
+    const owners = members.filter((m) => has(m, r));
     if (owners.length === members.length && !forced) {
-      for (const i of members) builders[i]!.add({ models: [i], rows: [ids[i]![r]!] });
+      for (const i of members) builders[i]!.addRow(i, ids[i]![r]!);
       continue;
     }
     let rest: Choice;
@@ -221,7 +221,10 @@ function layOut(
       rest = { models: chosen, rows: chosen.map((m) => ids[m]![r]!) };
       filled[owners.length === 1 ? "sole" : chosen.length === 1 ? "base" : "mean"]++;
     }
-    for (const i of members) builders[i]!.add(!forced && has(i, r) ? { models: [i], rows: [ids[i]![r]!] } : rest);
+    for (const i of members) {
+      if (!forced && has(i, r)) builders[i]!.addRow(i, ids[i]![r]!);
+      else builders[i]!.add(rest);
+    }
   }
   return { rows: total, models: builders.map((b) => b.finish()), filled, zero };
 }
@@ -266,6 +269,14 @@ class Runs {
   private first = 0;
   private count = 0;
   private open: Choice = zeros;
+
+  /** One row of one model. */
+  addRow(model: number, row: number): void {
+    const { open, count } = this;
+    if (count > 0 && open.models.length === 1 && open.models[0] === model && open.rows[0]! + count === row)
+      this.count++;
+    else this.add({ models: [model], rows: [row] });
+  }
 
   add(choice: Choice): void {
     const { open, count } = this;
