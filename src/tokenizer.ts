@@ -48,7 +48,7 @@ export interface Joined {
   readonly donorName: string;
   readonly vocabularies: readonly (Vocabulary | null)[];
   readonly folders: readonly Folder[];
-  /** Tokens of all vocabularies, each counted once. */
+  /** Tokens of all vocabularies, each counted once; twice where their files are read again to make a longer one. */
   readonly tokensRead: number;
 }
 
@@ -110,7 +110,8 @@ export async function prepareTokenizer(
   }
   const folders = opened.map((o) => o.location.folder);
   const donorName = donor.model.reference;
-  const tokensRead = [...known.values()].reduce((sum, v) => sum + v.ids.size, 0);
+  const passes = output.appended.length > 0 ? 2 : 1;
+  const tokensRead = passes * [...known.values()].reduce((sum, v) => sum + v.ids.size, 0);
   const joined = {
     source: choice.source.kind,
     outcome,

@@ -151,7 +151,7 @@ describe("refused, with the file and the reason", () => {
   for (const [name, files, says] of cases) {
     test(name, async () => {
       const message = await wrong(files);
-      expect(message).toStartWith("tokenizer: ");
+      expect(message.slice(0, 11)).toBe("tokenizer: ");
       expect(message).toMatch(says);
     });
   }
