@@ -84,6 +84,8 @@ export interface MergeRequest {
   /** How results are stored in a dtype narrower than f32: to the nearest even, or up or down by chance, unbiased. */
   readonly rounding: "nearest" | "stochastic";
   readonly outShardBytes: number;
+  /** Instead of the recipe's dtypes. */
+  readonly outDtype?: "float32";
   readonly copyTokenizer: boolean;
   readonly writeModelCard: boolean;
   readonly allowMissing: boolean;

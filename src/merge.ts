@@ -63,8 +63,11 @@ interface Document {
   readonly outputs: ReadonlyMap<string, Folder>;
 }
 
-const recipesOf = (request: MergeRequest) =>
-  parseRecipe(request.recipe.text, request.recipe.file, catalogue(request.compat === "mergekit"));
+function recipesOf({ recipe, compat, outDtype }: MergeRequest): ParsedRecipe[] {
+  const recipes = parseRecipe(recipe.text, recipe.file, catalogue(compat === "mergekit"));
+  if (outDtype === undefined) return recipes;
+  return recipes.map((r, i) => (i === recipes.length - 1 ? { ...r, outDtype } : r));
+}
 
 /**
  * Reads the recipe and every header, and plans. Nothing is written and no tensor byte is read. Of a file of several recipes the

@@ -1,14 +1,19 @@
 // `braid merge`: what is going to happen, a progress line, and what came of it.
 
 import { basename, resolve } from "node:path";
+import { mergeAsAdapter } from "../adapter-merge.ts";
+import { fail } from "../errors.ts";
 import { createThreadPool } from "../exec/threads.ts";
+import { defaultExtraction } from "../extract.ts";
 import type { MergeEvent, MergeSummary } from "../host.ts";
 import { compileKernel } from "../kernel/kernel.ts";
 import { merge } from "../merge.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Profiler } from "../profile.ts";
 import { traceText } from "../trace.ts";
+import type { AdapterSummary } from "../write-adapter.ts";
 import { programName } from "./environment.ts";
+import { adapterText } from "./extract.ts";
 import {
   formatBytes,
   formatCount,
@@ -130,6 +135,19 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
   });
   const request = toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command);
   const { overwrite, profile } = command;
+  if (command.asAdapter !== undefined) {
+    if (profile !== undefined) fail("usage", "Cannot profile a merge that is stored as an adapter");
+    const adapter = { ...defaultExtraction, ...request, rank: command.asAdapter, overwrite };
+    let summary: AdapterSummary;
+    try {
+      summary = await mergeAsAdapter(request, adapter, command.out, host);
+    } finally {
+      progress.clear();
+    }
+    if (command.json) out.write(`${JSON.stringify(summary, null, 2)}\n`);
+    else if (talkative) out.write(adapterText(summary));
+    return 0;
+  }
   const trace = profile === undefined ? null : new TraceFile(resolve(host.cwd, profile), overwrite);
   const profiler = trace ? new Profiler(now) : undefined;
   let summary: MergeSummary;

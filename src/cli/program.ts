@@ -8,9 +8,10 @@ import type { InferValue } from "@optique/core/parser";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { findSimilar } from "@optique/core/suggestion";
 import { extractOptionNames } from "@optique/core/usage";
-import { string } from "@optique/core/valueparser";
+import { integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { exitCodes } from "../errors.ts";
+import { maxRank } from "../tensor/adapter.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
 import { extractCommand } from "./extract-command.ts";
 import {
@@ -46,6 +47,11 @@ const mergeCommand = command(
     }),
     object("Output", {
       overwrite: option("--overwrite", { description: message`Replace OUT when it exists.` }),
+      asAdapter: optional(
+        option("--as-adapter", integer({ min: 1, max: maxRank, metavar: "RANK" }), {
+          description: message`Write the difference to base_model as a LoRA adapter of this rank instead of a checkpoint.`,
+        }),
+      ),
       intermediateDir: optional(
         option("--intermediate-dir", string({ metavar: "DIR" }), {
           description: message`Keep what the recipes of a file but the last write here, each in a folder of its name [removed at the end].`,
