@@ -159,3 +159,62 @@ describe("rows of random vocabularies", () => {
     });
   }
 });
+
+/** A model of the given tokens; row r of the embeddings is all `start + r`, the head's (if any) the negative. */
+function small(folder: string, tokens: string[], start: number, head: boolean): string {
+  const data = tokens.flatMap((_, r) => [start + r, start + r]);
+  const shape = [tokens.length, 2];
+  const embed = { "model.embed_tokens.weight": { dtype: "BF16", data, shape } as const };
+  const both = { ...embed, "lm_head.weight": { dtype: "BF16", data: data.map((x) => -x), shape } as const };
+  const path = writeModel(folder, head ? both : embed, { model_type: "llama", tie_word_embeddings: !head });
+  const vocab = Object.fromEntries(tokens.map((t, id) => [t, id]));
+  writeFileSync(join(path, "tokenizer.json"), JSON.stringify({ model: { type: "WordLevel", vocab } }));
+  return path;
+}
+
+describe("heads that are the embeddings", () => {
+  const recipe = (models: string[], more: object = {}) =>
+    requestFor(
+      JSON.stringify({
+        merge_method: "linear",
+        models: models.map((model) => ({ model, parameters: { weight: 1 } })),
+        ...more,
+      }),
+    );
+
+  test("stay so, in the models' dtype, even where rows are means", async () => {
+    await withTempFolder(async (temp) => {
+      const a = small(join(temp, "a"), ["x", "y", "z"], 10, false);
+      const b = small(join(temp, "b"), ["z", "y", "q"], 20, false);
+      const c = small(join(temp, "c"), ["q", "x"], 30, false);
+      await merge(
+        recipe([a, b, c], { tokenizer_source: "union" }),
+        join(temp, "out"),
+        { overwrite: false },
+        testHost(),
+      );
+      const got = readCheckpoint(join(temp, "out"));
+      expect([...got.keys()]).toEqual(["model.embed_tokens.weight"]);
+      const { dtype, shape, values } = got.get("model.embed_tokens.weight")!;
+      expect([dtype, ...shape]).toEqual(["BF16", 4, 2]);
+      // x: 10 and 31, b lends their mean; y: 11 and 21; z: 12 and 20; q: 22 and 30. All have two owners: the mean of both.
+      expect([...values]).toEqual([20.5, 20.5, 16, 16, 16, 16, 26, 26]);
+    });
+  });
+
+  test("beside a model with a head of its own, lend and borrow rows of heads", async () => {
+    await withTempFolder(async (temp) => {
+      const tied = small(join(temp, "tied"), ["x", "y"], 10, false);
+      const own = small(join(temp, "own"), ["y", "q"], 20, true);
+      await merge(
+        recipe([tied, own], { tokenizer_source: "union" }),
+        join(temp, "out"),
+        { overwrite: false },
+        testHost(),
+      );
+      const got = readCheckpoint(join(temp, "out"));
+      expect([...got.get("model.embed_tokens.weight")!.values]).toEqual([10, 10, 15.5, 15.5, 21, 21]);
+      expect([...got.get("lm_head.weight")!.values]).toEqual([10, 10, -4.5, -4.5, -21, -21]);
+    });
+  });
+});
