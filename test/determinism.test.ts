@@ -175,6 +175,7 @@ describe("one SHA-256 under every runtime, worker count and slice size", () => {
     ["nuslerp", 2, { nuslerp_flatten: false, nuslerp_row_wise: true }],
     ["dare_slerp", 2, { drop_rate: 0.5, t: 0.3 }],
     ["metagpt", 3, { dare: 0.2 }],
+    ["ties", 3, { density: 0.4, zero: "majority" }],
     ["ties", 3, { density: 0.4, dare: 0.5, ties: "exact", scope: "model" }],
     ["sce", 3, { select_topk: 0.3, dare: 0.5, drop: "row" }],
     ["consensus_ties", 3, { density: 0.4, dare: 0.5, k: 1 }],

@@ -27,7 +27,7 @@ import {
   type ModelThresholds,
 } from "./model-survey.ts";
 import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
-import { cutLines, resolveKeep, resolveProgram, resolveSelection } from "./scalars.ts";
+import { cutLines, resolveKeep, resolveProgram, resolveSelection, resolveVote } from "./scalars.ts";
 
 /** Tensors in work at the same time. A survey of one overlaps the slices of the others. */
 const openTensors = 8;
@@ -93,6 +93,8 @@ export class Conductor implements TaskSource {
   /** Of tensors whose survey of all tensors is done. */
   private readonly surveyed = new Map<PlanTensor, SurveyResult[]>();
   private modelSurvey: ModelSurvey | null = null;
+  /** Tensors whose elections count for all of them: none is merged before their surveys are done. */
+  private electing: readonly PlanTensor[] | null;
   private nextTensor = 0;
   private nextId = 0;
 
@@ -103,6 +105,8 @@ export class Conductor implements TaskSource {
     this.hooks = hooks;
     this.outputFile = plan.inputFiles.length;
     this.modelSurvey = this.startModelSurvey();
+    const electing = plan.tensors.filter((t) => t.surveys.at(-1)?.op === "signs");
+    this.electing = electing.length > 0 ? electing : null;
   }
 
   next(): Task | "wait" | null {
@@ -149,7 +153,26 @@ export class Conductor implements TaskSource {
       if (step.done) this.closeModelSurvey(survey, step.value);
       else survey.round = step.value;
     }
+    if (this.electing) {
+      if (this.nextTensor < this.electing.length) return [this.electing[this.nextTensor++]!, -1];
+      if (this.open.length > 0) return [undefined, -1]; // signs of some tensors are still to come
+      this.nextTensor = 0;
+      this.closeElection(this.electing);
+    }
     return [this.plan.tensors[this.nextTensor++], -1];
+  }
+
+  /** Every tensor is told the signs of all of them: integers, so their order does not matter. */
+  private closeElection(members: readonly PlanTensor[]): void {
+    const sum: { op: "signs"; positive: number; negative: number } = { op: "signs", positive: 0, negative: 0 };
+    for (const tensor of members) {
+      const own = this.surveyed.get(tensor)!.pop()!;
+      if (own.op !== "signs") throw new TypeError("expected signs");
+      sum.positive += own.positive;
+      sum.negative += own.negative;
+    }
+    for (const tensor of members) this.surveyed.get(tensor)!.push(sum);
+    this.electing = null;
   }
 
   private startModelSurvey(): ModelSurvey | null {
@@ -251,6 +274,11 @@ export class Conductor implements TaskSource {
       if (!survey) break;
       t.rounds = gather(this.resolveSurvey(survey, t), t.tensor.count);
     }
+    if (this.electing) {
+      this.surveyed.set(t.tensor, t.results);
+      this.open.splice(this.open.indexOf(t), 1);
+      return;
+    }
     t.merging = true;
     const program: Program =
       t.tensor.program.op === "merge" ? resolveProgram(t.tensor.program, this.scalars(t)) : t.tensor.program;
@@ -280,6 +308,8 @@ export class Conductor implements TaskSource {
     const scalars = this.scalars(t);
     const operands = survey.operands.map((o) => ({ ...o, keep: resolveKeep(o.keep, scalars) }));
     const resolved = { ...survey, operands } as Survey;
+    if (resolved.op === "signs")
+      return { ...resolved, operands: resolved.operands.map((o) => resolveVote(o, scalars)) };
     return resolved.op === "norms" ? resolveSelection(resolved, scalars) : resolved;
   }
 

@@ -43,6 +43,12 @@ export function* gather(survey: Survey, count: number): Generator<RoundRequest, 
       contributors: operands.map((_, i) => ({ alone: got.alone[i]!, shared: got.shared[i]! })),
     };
   }
+  if (survey.op === "signs") {
+    const { operands, by } = survey;
+    const got = yield { round: { op: "signs", operands, by }, first: 0, count };
+    if (got.op !== "signs") throw new TypeError("expected signs");
+    return got;
+  }
   return { op: "threshold", thresholds: yield* thresholds(survey.operands, count) };
 }
 

@@ -34,6 +34,7 @@ export type RoundOutcome =
       readonly nonzero: readonly number[];
     }
   | { readonly op: "contributors"; readonly alone: readonly number[]; readonly shared: readonly number[] }
+  | { readonly op: "signs"; readonly positive: number; readonly negative: number }
   | { readonly op: "sample"; readonly keys: readonly Uint32Array[] }
   | {
       readonly op: "histogram";
@@ -103,6 +104,13 @@ export class RoundMerger {
         op: "contributors",
         alone: plus(was?.alone, part.alone),
         shared: plus(was?.shared, part.shared),
+      };
+    } else if (part.op === "signs") {
+      const was = now?.op === "signs" ? now : { positive: 0, negative: 0 };
+      this.outcome = {
+        op: "signs",
+        positive: was.positive + part.positive,
+        negative: was.negative + part.negative,
       };
     } else if (part.op === "histogram") {
       const { round } = this.request;

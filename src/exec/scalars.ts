@@ -1,6 +1,14 @@
 // Puts the numbers that a method made of its surveys into the places that its program and later surveys name.
 
-import type { Keep, LineCoefficients, MergeProgram, Scalar, Selection } from "../kernel/program.ts";
+import type {
+  Combine,
+  Keep,
+  LineCoefficients,
+  MergeProgram,
+  Scalar,
+  Selection,
+  VoteOperand,
+} from "../kernel/program.ts";
 
 type Scalars = Readonly<Record<string, number | Float32Array>>;
 
@@ -29,6 +37,18 @@ export function resolveSelection<T extends { readonly select?: Selection }>(rule
   return { ...rule, select: { above: number(above, scalars), equalBefore: number(equalBefore, scalars) } };
 }
 
+function resolveCombine(combine: Combine, scalars: Scalars): Combine {
+  if (combine.op === "erase") return resolveSelection(combine, scalars);
+  if (combine.op !== "elect" || typeof combine.zero === "string") return combine;
+  const sign = number(combine.zero, scalars);
+  return { ...combine, zero: sign > 0 ? "positive" : sign < 0 ? "negative" : "drop" };
+}
+
+/** The votes of a survey with every factor a number. */
+export function resolveVote(operand: VoteOperand, scalars: Scalars): VoteOperand {
+  return { ...operand, factor: number(operand.factor, scalars) };
+}
+
 /** The program with every scalar a number, ready for a worker. */
 export function resolveProgram(program: MergeProgram, scalars: Scalars): MergeProgram {
   const terms = program.terms.map((t) => ({
@@ -37,7 +57,7 @@ export function resolveProgram(program: MergeProgram, scalars: Scalars): MergePr
     scale: number(t.scale, scalars),
     keep: resolveKeep(t.keep, scalars),
   }));
-  const combine = program.combine.op === "erase" ? resolveSelection(program.combine, scalars) : program.combine;
+  const combine = resolveCombine(program.combine, scalars);
   const { lambda, baseWeight, lines } = program;
   return {
     ...program,

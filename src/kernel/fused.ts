@@ -4,7 +4,7 @@
 import { drawMask, lineMaskBytesOf } from "./draw.ts";
 import { type Kernel, maxFusedModels } from "./kernel.ts";
 import { Scratch } from "./operand.ts";
-import type { MagnitudeKeep, MergeProgram, Term } from "./program.ts";
+import type { MagnitudeKeep, MergeProgram, Term, ZeroSign } from "./program.ts";
 import { tileElements } from "./program.ts";
 
 /** The kernels keep every key that equals a threshold; telling equals apart by index is for the separate ones. */
@@ -128,7 +128,7 @@ export class FusedMerger {
     const base = inputs[program.base]!;
     const { combine } = program;
     if (combine.op === "elect") {
-      const zero = { drop: 0, positive: 1, negative: 2 }[combine.zero];
+      const zero = { drop: 0, positive: 1, negative: 2 }[combine.zero as ZeroSign];
       return e.merge_elect_bf16(
         out,
         base,

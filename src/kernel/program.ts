@@ -99,14 +99,17 @@ export interface Term {
   readonly keep: Keep;
 }
 
+export const zeroSigns = ["drop", "positive", "negative"] as const;
+export type ZeroSign = (typeof zeroSigns)[number];
+
 export type Combine =
   | { readonly op: "sum" }
   | {
       readonly op: "elect";
       /** What the election sums: w·s·δ, s·δ, or the sign of δ. */
       readonly by: "weighted" | "unweighted" | "count";
-      /** The elected sign where the sum is zero: none (the result is 0), + or −. */
-      readonly zero: "drop" | "positive" | "negative";
+      /** The elected sign where the sum is zero: none (the result is 0), + or −; by a scalar: its sign, 0 none. */
+      readonly zero: ZeroSign | { readonly from: string };
       /** Divide the agreeing sum by the agreeing Σw (where that is below 1e-8: by 1), as TIES does. */
       readonly divide: boolean;
     }
@@ -235,6 +238,7 @@ export interface Selection {
  * - `dots`: for operands a ≤ b, Σ a·b in f64, the upper triangle row by row; with `lines`, of each line.
  * - `norms`: per operand Σ|x|, Σx² (f64), max|x| (f32) and the number of non-zero elements.
  * - `threshold`: per operand, the key of its k-th largest magnitude, or the keys at both ends of a window of ranks.
+ * - `signs`: at how many elements an election over the operands gives + and −.
  * - `contributors`: per operand, elements where it alone is above `epsilon` in magnitude, and where others are too.
  */
 export type Survey =
@@ -260,12 +264,26 @@ export type Survey =
       readonly epsilon: number;
     }
   | {
+      readonly op: "signs";
+      readonly inputs: readonly FloatDtype[];
+      readonly operands: readonly VoteOperand[];
+      readonly by: ElectBy;
+    }
+  | {
       readonly op: "threshold";
       readonly inputs: readonly FloatDtype[];
       readonly operands: readonly ThresholdOperand[];
       /** The operands of one model in all tensors are ranked together. */
       readonly scope?: "model";
     };
+
+export type ElectBy = Extract<Combine, { op: "elect" }>["by"];
+
+/** The vote is weight · factor · what survives; the product of both in f64, rounded to f32 once. */
+export interface VoteOperand extends Operand {
+  readonly weight: number;
+  readonly factor: Scalar;
+}
 
 export interface ThresholdOperand extends Operand {
   /** Fraction kept, in (0, 1]. */
@@ -325,6 +343,7 @@ export type SurveyRound =
   | { readonly op: "dots"; readonly operands: readonly Operand[]; readonly lines?: Lines }
   | { readonly op: "norms"; readonly operands: readonly Operand[]; readonly select?: Selection }
   | { readonly op: "contributors"; readonly operands: readonly Operand[]; readonly epsilon: number }
+  | { readonly op: "signs"; readonly operands: readonly VoteOperand[]; readonly by: ElectBy }
   | { readonly op: "sample"; readonly operands: readonly Operand[] }
   | { readonly op: "histogram"; readonly operands: readonly HistogramOperand[] }
   | { readonly op: "equals"; readonly operands: readonly (Operand & { key: number })[] }
@@ -458,6 +477,7 @@ export type SurveyPart =
       readonly nonzero: readonly number[];
     }
   | { readonly op: "contributors"; readonly alone: readonly number[]; readonly shared: readonly number[] }
+  | { readonly op: "signs"; readonly positive: number; readonly negative: number }
   | { readonly op: "sample" /** In the order of the pieces. */; readonly keys: readonly Uint32Array[] }
   | {
       readonly op: "histogram";

@@ -124,6 +124,8 @@ export class SurveyRun {
         return { op: "norms", l1: sums(n), l2: sums(n), max: zeros(), nonzero: zeros() };
       case "contributors":
         return { op: "contributors", alone: zeros(), shared: zeros() };
+      case "signs":
+        return { op: "signs", positive: 0, negative: 0 };
       case "histogram":
         round.operands.forEach((o, i) => {
           this.slotsOf(o, i).fill(0);
@@ -237,6 +239,10 @@ export class SurveyRun {
       e.contributors(this.counts, this.tiles, x.length, this.size, round.epsilon, count);
       return;
     }
+    if (part.op === "signs" && round.op === "signs") {
+      this.countSigns(part, round, x, count);
+      return;
+    }
     if (round.op === "norms" && round.select) {
       const { above, equalBefore } = round.select;
       e.variance(this.spread, this.tiles, x.length, this.size, count);
@@ -267,6 +273,32 @@ export class SurveyRun {
         (part.index as number[])[i] = first + e.nth_equal(at, round.operands[i]!.key, round.operands[i]!.nth, count);
       }
     }
+  }
+
+  /** Adds to the counts of elected signs; what agrees with a sign sums to a number of this sign. */
+  private countSigns(
+    part: Extract<SurveyPart, { op: "signs" }>,
+    round: Extract<SurveyTask["round"], { op: "signs" }>,
+    votes: readonly number[],
+    count: number,
+  ): void {
+    const e = this.kernel.exports;
+    const { buffer } = this.kernel.memory;
+    const n = votes.length;
+    round.operands.forEach((o, i) => {
+      e.scale(votes[i]!, votes[i]!, o.weight * (o.factor as number), count);
+    });
+    new Float32Array(buffer, this.counts, n).fill(1);
+    const by = round.by === "count" ? 1 : 0;
+    e.elect(this.spread, this.tiles, this.counts, this.counts, n, this.size, count, by, 0, 0);
+    let [positive, negative] = [0, 0];
+    for (const v of new Float32Array(buffer, this.spread, count)) {
+      if (v > 0) positive++;
+      else if (v < 0) negative++;
+    }
+    const sums = part as { positive: number; negative: number };
+    sums.positive += positive;
+    sums.negative += negative;
   }
 
   private lineDots(sums: Float64Array, a: number, b: number, first: number, count: number, lines: Lines): void {

@@ -6,7 +6,7 @@ import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels, maxFinite, shapes } from "./lanes.ts";
 import { rowParts } from "./lines.ts";
 import { applyKeep, before, type Masks, Scratch, takeMasks } from "./operand.ts";
-import type { MergeProgram, Policy, Term } from "./program.ts";
+import type { MergeProgram, Policy, Term, ZeroSign } from "./program.ts";
 import { rowColumns, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
 
@@ -125,7 +125,7 @@ export class TileMerger {
         this.size,
         count,
         byCode[elect.by],
-        zeroCode[elect.zero],
+        zeroCode[elect.zero as ZeroSign],
         elect.divide ? 1 : 0,
       );
     }

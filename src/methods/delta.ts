@@ -12,6 +12,7 @@ import type {
   Survey,
   Term,
   ThresholdOperand,
+  VoteOperand,
 } from "../kernel/program.ts";
 import { dareOf } from "./dare.ts";
 import { holdersOf } from "./holders.ts";
@@ -133,6 +134,14 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
       keep: keeps[k]!,
     }),
   );
+  if (combine.op === "elect" && typeof combine.zero !== "string" && terms.length > 0) {
+    const operands = terms.map(({ input, keep, weight, scale }): VoteOperand => {
+      // Weights of these methods are numbers.
+      const vote = combine.by === "weighted" ? (weight as number) : 1;
+      return { input, base: base.input, keep, weight: vote, factor: scale };
+    });
+    surveys.push({ op: "signs", inputs, operands, by: combine.by });
+  }
   return {
     surveys,
     program: {
@@ -179,6 +188,8 @@ export function solveDelta(
         scalars[`top.${i}`] = t.top.key;
         scalars[`topBefore.${i}`] = t.top.equalBefore;
       });
+    } else if (r.op === "signs") {
+      scalars.majority = Math.sign(r.positive - r.negative);
     } else if (r.op === "norms") {
       (solve.norms as ("l1" | "l2" | "linf")[]).forEach((norm, i) => {
         const value = (n: { l1: number; l2: number; max: number }) =>
@@ -243,7 +254,13 @@ function sharedOf(parts: readonly Part[], trims: readonly (ThresholdOperand | nu
 
 function electionOf(tensor: MethodTensor, normalize: boolean): Combine {
   const by = choiceOf(tensor, "elect", ["weighted", "unweighted", "count"] as const, "weighted");
-  const zero = choiceOf(tensor, "zero", ["drop", "positive"] as const, tensor.mergekit ? "positive" : "drop");
+  const asked = choiceOf(
+    tensor,
+    "zero",
+    ["drop", "positive", "majority"] as const,
+    tensor.mergekit ? "positive" : "drop",
+  );
+  const zero = asked === "majority" ? ({ from: "majority" } as const) : asked;
   // `combine: mean` divides by the agreeing Σw; with equal weights that is the disjoint mean of the TIES paper.
   const combine = choiceOf(tensor, "combine", ["sum", "mean"] as const, normalize ? "mean" : "sum");
   return { op: "elect", by, zero, divide: combine === "mean" };

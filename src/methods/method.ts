@@ -73,6 +73,8 @@ export type SurveyResult =
       /** Per operand: elements that it alone has changed, and those that others have changed too. */
       readonly contributors: readonly { readonly alone: number; readonly shared: number }[];
     }
+  /** Elements with an elected sign, over all tensors that ask. */
+  | { readonly op: "signs"; readonly positive: number; readonly negative: number }
   | { readonly op: "threshold"; readonly thresholds: readonly Threshold[] };
 
 /** Σ|x|, Σx², max|x| and the number of non-zero elements, operand by operand. */

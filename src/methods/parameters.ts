@@ -137,8 +137,9 @@ export const electionParameters: readonly ParameterSpec[] = [
     name: "zero",
     kind: "choice",
     per: "tensor",
-    choices: ["drop", "positive"],
-    describe: "The sign where the election's sum is zero: none (drop) or + (mergekit).",
+    choices: ["drop", "positive", "majority"],
+    describe:
+      "The sign where the election's sum is zero: none (drop), + (mergekit), or what most elements of the model got (majority).",
   },
   {
     name: "combine",
