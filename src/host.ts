@@ -5,7 +5,7 @@ import type { FileIdentity, FileSystem } from "./bytes/source.ts";
 import type { Stage, StageOptions } from "./bytes/stage.ts";
 import type { Diagnostic } from "./errors.ts";
 import type { Executor, Job } from "./exec/executor.ts";
-import type { Phase } from "./kernel/program.ts";
+import type { Phase } from "./kernel/phases.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { FloatDtype } from "./tensor/dtype.ts";
 

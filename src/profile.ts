@@ -2,7 +2,8 @@
 // collects both on one clock; its summary is data, and trace.ts draws its spans.
 
 import type { MergeProfile, MergeStep } from "./host.ts";
-import { type Phase, phases, type Receipt, type Task } from "./kernel/program.ts";
+import { type Phase, phases } from "./kernel/phases.ts";
+import type { Receipt, Task } from "./kernel/program.ts";
 import { probeEvery } from "./kernel/stopwatch.ts";
 
 /** Spans of tasks that are kept. Beyond it neighbours become one, so that a trace of any merge has a bounded size. */

@@ -2,7 +2,7 @@
 // each for hashing and flushing, one for every worker.
 // https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
-import { phases } from "./kernel/program.ts";
+import { phases } from "./kernel/phases.ts";
 import { maxBesideSpans, maxTaskSpans, type Profiler, type Span } from "./profile.ts";
 
 /** A complete event (`X`, times in microseconds) or a name (`M`). */

@@ -2,7 +2,8 @@
 
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
-import { type Phase, phases, type Receipt, type Task } from "../src/kernel/program.ts";
+import { type Phase, phases } from "../src/kernel/phases.ts";
+import type { Receipt, Task } from "../src/kernel/program.ts";
 import { merge } from "../src/merge.ts";
 import { maxBesideSpans, maxTaskSpans, Profiler } from "../src/profile.ts";
 import { maxTraceEvents, phaseTitles, type TraceEvent, traceText } from "../src/trace.ts";

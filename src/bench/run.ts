@@ -3,7 +3,8 @@
 import { Conductor } from "../exec/conduct.ts";
 import { drive, type TaskSource } from "../exec/drive.ts";
 import type { Executor, Job } from "../exec/executor.ts";
-import type { Phase, Task } from "../kernel/program.ts";
+import type { Phase } from "../kernel/phases.ts";
+import type { Task } from "../kernel/program.ts";
 import type { Prepared } from "../merge.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 

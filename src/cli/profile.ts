@@ -4,7 +4,7 @@ import * as fs from "node:fs";
 import { errorCode, outputFailed, rename, show } from "../bytes/output.ts";
 import { fail } from "../errors.ts";
 import type { MergeProfile, MergeStep } from "../host.ts";
-import { type Phase, phases } from "../kernel/program.ts";
+import { type Phase, phases } from "../kernel/phases.ts";
 import { phaseTitles } from "../trace.ts";
 import { formatTable, plural } from "./format.ts";
 

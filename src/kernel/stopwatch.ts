@@ -2,8 +2,9 @@
 // too, by wrapping the kernel's exports, so that what runs is the same code with and without.
 
 import type { Kernel, KernelExports } from "./kernel.ts";
-import type { Nanoseconds, Phase, ProbeShares, Task, TaskProfile } from "./program.ts";
-import { phases } from "./program.ts";
+import type { Nanoseconds, Phase, ProbeShares, TaskProfile } from "./phases.ts";
+import { phases } from "./phases.ts";
+import type { Task } from "./program.ts";
 
 export class Stopwatch {
   readonly laps: { -readonly [part in keyof Nanoseconds]: number } = { read: 0, compute: 0, write: 0 };

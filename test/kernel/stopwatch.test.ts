@@ -2,8 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 import { compileKernel, createKernel, type Kernel, type KernelExports } from "../../src/kernel/kernel.ts";
-import type { MergeProgram, MergeReceipt, MergeTask, SurveyTask, TaskProfile } from "../../src/kernel/program.ts";
-import { phases, tileElements } from "../../src/kernel/program.ts";
+import type { TaskProfile } from "../../src/kernel/phases.ts";
+import { phases } from "../../src/kernel/phases.ts";
+import type { MergeProgram, MergeReceipt, MergeTask, SurveyTask } from "../../src/kernel/program.ts";
+import { tileElements } from "../../src/kernel/program.ts";
 import { maxStrideElements, Runner, workerBytesFor } from "../../src/kernel/run.ts";
 
 const module = compileKernel();
