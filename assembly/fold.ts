@@ -36,3 +36,71 @@ export function fold_row(out: usize, left: usize, right: usize, rank: u32, pitch
     else v128.store(out, a);
   }
 }
+
+/**
+ * Four rows of out, `outPitch` elements apart, of four rows of left, `rank` apart: `fold_row` of each, with every load of right
+ * serving all four.
+ */
+export function fold_four(
+  out: usize,
+  outPitch: usize,
+  left: usize,
+  right: usize,
+  rank: u32,
+  pitch: usize,
+  count: usize,
+): void {
+  const step = pitch << 2;
+  const outStep = outPitch << 2;
+  const leftStep = (rank as usize) << 2;
+  const end = out + ((count & ~7) << 2);
+  const columns = out;
+  // Eight columns at a time: eight sums, and two vectors of right.
+  for (; out < end; out += 32, right += 32) {
+    let a0 = f32x4.splat(0);
+    let a1 = f32x4.splat(0);
+    let b0 = f32x4.splat(0);
+    let b1 = f32x4.splat(0);
+    let c0 = f32x4.splat(0);
+    let c1 = f32x4.splat(0);
+    let d0 = f32x4.splat(0);
+    let d1 = f32x4.splat(0);
+    let from = right;
+    let l = left;
+    const last = left + leftStep;
+    for (; l < last; l += 4, from += step) {
+      const r0 = v128.load(from);
+      const r1 = v128.load(from, 16);
+      let x = v128.load32_splat(l);
+      a0 = f32x4.add(a0, f32x4.mul(x, r0));
+      a1 = f32x4.add(a1, f32x4.mul(x, r1));
+      let row = l + leftStep;
+      x = v128.load32_splat(row);
+      b0 = f32x4.add(b0, f32x4.mul(x, r0));
+      b1 = f32x4.add(b1, f32x4.mul(x, r1));
+      row += leftStep;
+      x = v128.load32_splat(row);
+      c0 = f32x4.add(c0, f32x4.mul(x, r0));
+      c1 = f32x4.add(c1, f32x4.mul(x, r1));
+      row += leftStep;
+      x = v128.load32_splat(row);
+      d0 = f32x4.add(d0, f32x4.mul(x, r0));
+      d1 = f32x4.add(d1, f32x4.mul(x, r1));
+    }
+    let to = out;
+    v128.store(to, a0);
+    v128.store(to, a1, 16);
+    to += outStep;
+    v128.store(to, b0);
+    v128.store(to, b1, 16);
+    to += outStep;
+    v128.store(to, c0);
+    v128.store(to, c1, 16);
+    to += outStep;
+    v128.store(to, d0);
+    v128.store(to, d1, 16);
+  }
+  const rest = count - ((out - columns) >> 2);
+  if (rest == 0) return;
+  for (let i: usize = 0; i < 4; i++) fold_row(out + i * outStep, left + i * leftStep, right, rank, pitch, rest);
+}

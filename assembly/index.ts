@@ -208,6 +208,8 @@ export {
 export {
   /** (out, left, right, rank, pitch, count): out[j] ← Σ over k of left[k] · right[k·pitch + j], k ascending from +0. */
   fold_row,
+  /** (out, outPitch, left, right, rank, pitch, count): `fold_row` of four rows of left, `rank` apart, to rows outPitch apart. */
+  fold_four,
 } from "./fold";
 
 // Whole matrices, f64, row-major; strides and counts in elements. `narrow` says that a factor is f32.

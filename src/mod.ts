@@ -5,6 +5,7 @@
  * @module
  */
 
+export { mergeAsAdapter } from "./adapter-merge.ts";
 export type { FileIdentity, FileSystem, Folder } from "./bytes/source.ts";
 export {
   BraidError,
@@ -17,6 +18,7 @@ export {
 } from "./errors.ts";
 export type { Executor, Job } from "./exec/executor.ts";
 export { createInlineExecutor } from "./exec/inline.ts";
+export { defaultExtraction, type ExtractRequest, extract } from "./extract.ts";
 export {
   defaultRequest,
   type FileHash,
@@ -37,3 +39,4 @@ export { type Checkpoint, openCheckpoint } from "./tensor/checkpoint.ts";
 export { encodeHeader } from "./tensor/encode.ts";
 export { type Header, parseHeader } from "./tensor/header.ts";
 export { traceText } from "./trace.ts";
+export type { AdapterSummary } from "./write-adapter.ts";

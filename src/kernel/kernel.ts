@@ -149,6 +149,15 @@ export interface KernelExports {
   select_scaled(x: Pointer, mask: Pointer, factors: Pointer, count: number): void;
   same_bytes(a: Pointer, b: Pointer, byteCount: number): number;
   fold_row(out: Pointer, left: Pointer, right: Pointer, rank: number, pitch: number, count: number): void;
+  fold_four(
+    out: Pointer,
+    outPitch: number,
+    left: Pointer,
+    right: Pointer,
+    rank: number,
+    pitch: number,
+    count: number,
+  ): void;
 
   contribute(
     out: Pointer,

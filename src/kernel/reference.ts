@@ -214,6 +214,12 @@ export function fold_row(left: Float32Array, right: Float32Array, pitch: number,
   return out;
 }
 
+/** `fold_row` of four rows of left, one after the other. */
+export function fold_four(left: Float32Array, right: Float32Array, pitch: number, count: number): Float32Array[] {
+  const rank = left.length / 4;
+  return [0, 1, 2, 3].map((i) => fold_row(left.subarray(i * rank, (i + 1) * rank), right, pitch, count));
+}
+
 export function finish(base: Float32Array, acc: Float32Array, lambda: number): Float32Array {
   return base.map((v, i) => f(v + f(f(lambda) * acc[i]!)));
 }

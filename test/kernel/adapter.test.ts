@@ -84,6 +84,28 @@ describe("fold_row", () => {
   }
 });
 
+describe("fold_four", () => {
+  for (const rank of [0, 1, 2, 7]) {
+    test(`rank ${rank}`, () => {
+      expect(
+        sweep((count, misalign) => {
+          const [pitch, outPitch] = [count + 3, count + 5];
+          const left = sample(4 * rank, 5);
+          const right = sample(rank * pitch, count + 1);
+          const [leftAt, rightAt] = [put(left, misalign), put(right, misalign + 4)];
+          const out = room((3 * outPitch + count) * 4, misalign + 8);
+          run.fold_four(out, outPitch, leftAt, rightAt, rank, pitch, count);
+          const want = reference.fold_four(left, right, pitch, count);
+          return (
+            want.map((row, i) => difference(floats(out + i * outPitch * 4, count), row)).find((d) => d !== "") ?? ""
+          );
+        }),
+      ).toBe("");
+      reset();
+    });
+  }
+});
+
 describe("a weight with adapters", () => {
   for (const shape of shapes) {
     const { rows, columns, rank } = shape;
