@@ -9,7 +9,7 @@ import { openNamed } from "./models.ts";
 import { isTransposed } from "./plan/adapter.ts";
 import { adapterSums } from "./plan/adapter-sum.ts";
 import { tensorNames } from "./plan/model.ts";
-import { type AdapterSummary, writeAdapter } from "./write-adapter.ts";
+import { type AdapterSummary, assertFree, writeAdapter } from "./write-adapter.ts";
 
 /**
  * Merges as the recipe says and writes merged − base_model as an adapter. Until it resolves, nothing at `out` looks finished;
@@ -22,6 +22,7 @@ export async function mergeAsAdapter(
   host: Host,
 ): Promise<AdapterSummary> {
   const started = host.now();
+  await assertFree(out, adapter.overwrite, host);
   const wide: MergeRequest = { ...request, outDtype: "float32" };
   const prepared = await prepare(wide, host);
   const { recipe, checkpoints, plan } = prepared;

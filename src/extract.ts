@@ -11,7 +11,7 @@ import { type AdaptedModule, type AdapterShape, isTransposed, type SavedTensor, 
 import { type DeltaTensor, deltaTensors } from "./plan/delta.ts";
 import { type InputModel, tensorNames } from "./plan/model.ts";
 import type { FloatDtype } from "./tensor/dtype.ts";
-import { type AdapterSummary, runTasks, writeAdapter } from "./write-adapter.ts";
+import { type AdapterSummary, assertFree, runTasks, writeAdapter } from "./write-adapter.ts";
 
 /** What a user can ask of an extraction. Every field but the rank has its default in `defaultExtraction`. */
 export interface ExtractRequest {
@@ -62,6 +62,7 @@ export async function extract(
   out: string,
   host: Host,
 ): Promise<AdapterSummary> {
+  await assertFree(out, request.overwrite, host);
   const opened = await openNamed(base, host);
   if (opened.model.overrides.size > 0) {
     fail("usage", `Cannot extract an adapter of ${quote(base)}: PEFT loads adapters onto plain models`, {

@@ -102,6 +102,16 @@ export async function runTasks(
   }
 }
 
+/** Told before the work, not after hours of it: the stage looks again. */
+export async function assertFree(out: string, overwrite: boolean, host: Host): Promise<void> {
+  const place = host.fs.resolve(host.cwd, out);
+  if (overwrite || host.fs.kind(place) !== "folder") return;
+  if ((await host.fs.folder(place).list()).length === 0) return;
+  fail("output-exists", `Cannot create ${quote(place, 4096)}: it exists`, {
+    hint: "Choose another output, or replace it with --overwrite.",
+  });
+}
+
 /** Writes the adapter. Until it resolves, nothing at `out` looks finished; when it rejects, nothing was left. */
 export async function writeAdapter(given: AdapterJob): Promise<AdapterSummary> {
   const { host, request, base, inputFiles } = given;
