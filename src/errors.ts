@@ -68,6 +68,7 @@ export const errorKinds = {
   "no-space": { exit: "io", means: "the output does not fit the free space" },
   io: { exit: "io", means: "the operating system could not read or write" },
   "worker-died": { exit: "io", means: "a worker thread stopped" },
+  "node-unavailable": { exit: "node", means: "a node cannot be reached, or does not take part" },
   "node-answer": { exit: "verify", means: "what a node answered is damaged or wrong" },
   "kernel-mismatch": { exit: "verify", means: "the kernels are not the ones that the plan names" },
   interrupted: { exit: "interrupted", means: "stopped by SIGINT; nothing that looks finished was left" },

@@ -7,7 +7,7 @@ import process from "node:process";
 import { environment, preferredRuntime, root, run } from "./runtimes.mjs";
 
 // Each worker is an entry of its own and lies beside main.ts: in another folder, Bun's binary would start itself as its worker.
-const entries = ["src/cli/main.ts", "src/cli/worker.ts", "src/cli/bench-worker.ts"];
+const entries = ["src/cli/main.ts", "src/cli/worker.ts", "src/cli/bench-worker.ts", "src/cli/serve-worker.ts"];
 const suffix = process.platform === "win32" ? ".exe" : "";
 
 /** Bun's binary reads .env and bunfig.toml of the folder it is run in unless told not to. */

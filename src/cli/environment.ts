@@ -21,6 +21,7 @@ export const environmentNames = [
   "COLUMNS",
   "BRAID_DEBUG",
   "BRAID_COMMAND",
+  "BRAID_TOKEN",
 ] as const;
 
 /** Undefined where a permission is missing or a figure cannot be had. */

@@ -34,6 +34,10 @@ async function run(command: Command, context: Context): Promise<number> {
       return (await import("./extract.ts")).runExtract(command, context);
     case "bench":
       return (await import("./bench.ts")).runBench(command, context);
+    case "serve":
+      return (await import("./serve.ts")).runServe(command, context);
+    case "nodes":
+      return (await import("./nodes.ts")).runNodes(command, context);
   }
 }
 

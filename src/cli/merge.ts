@@ -10,6 +10,7 @@ import { compileKernel } from "../kernel/kernel.ts";
 import { merge } from "../merge.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Profiler } from "../profile.ts";
+import type { NodeReport } from "../remote/member.ts";
 import { traceText } from "../trace.ts";
 import type { AdapterSummary } from "../write-adapter.ts";
 import { programName } from "./environment.ts";
@@ -28,12 +29,14 @@ import {
 } from "./format.ts";
 import { createHost } from "./host.ts";
 import type { Context } from "./main.ts";
+import { createNodeExecutor, hashAtTheEnd, nodeSliceElements } from "./node-executor.ts";
 import { toRequest } from "./options.ts";
 import { baseModel } from "./plan.ts";
 import { profileText, TraceFile } from "./profile.ts";
 import type { CommandOf } from "./program.ts";
 import { readRecipe } from "./recipe-text.ts";
 import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
+import { readToken } from "./token.ts";
 
 /** Under Bun's binary too this names the worker: it is an entry of its own and lies beside this file. */
 const workerEntry = new URL("./worker.ts", import.meta.url);
@@ -127,13 +130,39 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
         break;
     }
   };
-  const host = createHost({
+  const { nodes } = command;
+  if (command.workers === 0 && nodes.length === 0) {
+    fail("usage", "Cannot merge with --workers 0: there is no --node that could do it", {
+      hint: "Leave --workers out, or name nodes.",
+    });
+  }
+  const token = nodes.length > 0 ? readToken(command.nodeTokenFile, context.env) : null;
+  const nodeReports = new Map<string, NodeReport>();
+  const hearNode = (report: NodeReport): void => {
+    nodeReports.set(report.url, report);
+    progress.clear();
+    if (!command.quiet || report.state !== "ready") writeNode(err, report);
+  };
+  const own = createHost({
     ...context,
     report,
-    createExecutor: (job, workers) =>
-      createThreadPool({ module, workers, job, entry: workerEntry, timeOrigin: performance.timeOrigin }),
+    createExecutor: (job, workers) => {
+      const pool = (n: number) =>
+        createThreadPool({ module, workers: n, job, entry: workerEntry, timeOrigin: performance.timeOrigin });
+      if (nodes.length === 0) return pool(workers);
+      const local = command.workers === 0 ? 0 : workers;
+      return createNodeExecutor({ urls: nodes, token, module, job, workers: local, pool, report: hearNode });
+    },
   });
-  const request = toRequest(await readRecipe(command.recipe, host.cwd, host.signal), command);
+  const host =
+    nodes.length === 0
+      ? own
+      : { ...own, hashFile: (...all: Parameters<typeof own.hashFile>) => hashAtTheEnd(own.hashFile(...all)) };
+  const asked = toRequest(await readRecipe(command.recipe, host.cwd, host.signal), {
+    ...command,
+    workers: command.workers === 0 ? 1 : command.workers,
+  });
+  const request = nodes.length === 0 ? asked : { ...asked, sliceElements: asked.sliceElements ?? nodeSliceElements };
   const { overwrite, profile } = command;
   if (command.asAdapter !== undefined) {
     if (profile !== undefined) fail("usage", "Cannot profile a merge that is stored as an adapter");
@@ -164,15 +193,34 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
     trace?.abort();
     progress.clear();
   }
-  if (command.json) out.write(`${JSON.stringify(trace ? { ...summary, trace: trace.path } : summary, null, 2)}\n`);
+  const extra = {
+    ...(trace ? { trace: trace.path } : {}),
+    ...(nodes.length > 0 ? { nodes: [...nodeReports.values()] } : {}),
+  };
+  if (command.json) out.write(`${JSON.stringify({ ...summary, ...extra }, null, 2)}\n`);
   else if (talkative) {
     out.write(summaryText(summary));
+    const rows = [...nodeReports.values()].map(({ url, tasks, state }) => [
+      url,
+      `${plural(tasks, "task")}${state === "done" ? "" : `, ${state}`}`,
+    ]);
+    if (rows.length > 0) out.write(formatTable(rows));
     if (summary.profile && profile !== undefined) {
       out.write(`${profileText(summary.profile)}Trace: ${printable(profile)} (open it in https://ui.perfetto.dev)\n`);
     }
     out.write(`\nNext: ${programName(context.env)} inspect ${shellWord(command.out)}\n`);
   }
   return 0;
+}
+
+/** A node came or went. */
+function writeNode(screen: Screen, { url, state, message }: NodeReport): void {
+  if (state === "ready") screen.write(`note: node ${url} joined: ${printable(message)}\n`);
+  else if (state !== "done") {
+    const does = { away: "does not answer", unfit: "cannot take part", banned: "is not believed any more" }[state];
+    const kind = state === "banned" ? "node-answer" : "node-unavailable";
+    writeDiagnostic(screen, "warning", { kind, message: `Node ${url} ${does}: ${printable(message)}` });
+  }
 }
 
 /** Quoted for a POSIX shell where it must be. */

@@ -164,12 +164,14 @@ export const numberOptions = object("Numbers", {
   ),
 });
 
-export const machineOptions = object("Machine", {
-  workers: optional(
-    option("--workers", "--num-threads", integer({ min: 1, max: 1024, metavar: "N" }), {
+const workersOption = (min: number) =>
+  optional(
+    option("--workers", "--num-threads", integer({ min, max: 1024, metavar: "N" }), {
       description: message`Worker threads [all cores]. The result does not depend on it.`,
     }),
-  ),
+  );
+
+const memoryOptions = {
   memory: withDefault(
     option("--memory", memorySize, { description: message`Ceiling for the whole process.` }),
     defaultRequest.memoryBytes,
@@ -180,7 +182,11 @@ export const machineOptions = object("Machine", {
       description: message`Elements of a slice, the unit of work, in multiples of 4,096 [chosen by the plan]. The result does not depend on it.`,
     }),
   ),
-});
+};
+
+export const machineOptions = object("Machine", { workers: workersOption(1), ...memoryOptions });
+/** Without workers of its own a merge needs nodes. */
+export const mergeMachineOptions = object("Machine", { workers: workersOption(0), ...memoryOptions });
 
 export const layoutOptions = object("Output", {
   outShardSize: withDefault(

@@ -3,7 +3,7 @@
 import { merge, object, or } from "@optique/core/constructs";
 import { runParser } from "@optique/core/facade";
 import { lineBreak, type Message, message, optionName, text } from "@optique/core/message";
-import { optional } from "@optique/core/modifiers";
+import { multiple, optional } from "@optique/core/modifiers";
 import type { InferValue } from "@optique/core/parser";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { findSimilar } from "@optique/core/suggestion";
@@ -14,11 +14,13 @@ import { exitCodes } from "../errors.ts";
 import { maxRank } from "../tensor/adapter.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
 import { extractCommand } from "./extract-command.ts";
+import { nodeOptions, nodeTokenOption, nodeUrl, serveOptions } from "./node-options.ts";
 import {
   benchOptions,
   defaultTrace,
   layoutOptions,
   machineOptions,
+  mergeMachineOptions,
   missing,
   numberOptions,
   profileOptions,
@@ -60,7 +62,8 @@ const mergeCommand = command(
     }),
     layoutOptions,
     numberOptions,
-    machineOptions,
+    mergeMachineOptions,
+    nodeOptions,
     profileOptions,
     talkOptions,
     compatOptions,
@@ -80,6 +83,7 @@ const mergeCommand = command(
         "  braid merge recipe.yml ./merged --seed 7 --out-shard-size 2GB --overwrite",
         "  braid merge recipe.yml ./merged --json > summary.json",
         "  braid merge recipe.yml ./merged --profile trace.json",
+        "  braid merge recipe.yml ./merged --node http://10.0.0.2:7433 --node-token-file token",
         "",
       ),
       lineBreak(),
@@ -190,7 +194,42 @@ const benchCommand = command("bench", merge(object({ command: constant("bench") 
   ),
 });
 
-const commandNames = ["merge", "plan", "check", "inspect", "extract", "bench", "completions"];
+const serveCommand = command("serve", merge(object({ command: constant("serve") }), serveOptions, talkOptions), {
+  brief: message`Be a node: run slices of merges for others.`,
+  description: message`Listens for tasks, runs this machine's own kernels on them and answers with the bytes. No code is taken, and nothing is read or fetched but what is allowed here.`,
+  usageLine: [{ type: "literal", value: "[OPTIONS]" }],
+  footer: lines(
+    "Examples:",
+    "  braid serve",
+    "  braid serve --allow-root /models --workers 4",
+    "  braid serve --host 0.0.0.0 --token-file token --insecure-http",
+  ),
+});
+
+const nodesCommand = command(
+  "nodes",
+  merge(
+    object({
+      command: constant("nodes"),
+      urls: multiple(argument(nodeUrl, { description: message`Address of a node.`, errors: missing("URL") }), {
+        min: 1,
+      }),
+    }),
+    object("Nodes", { nodeTokenFile: nodeTokenOption }),
+    talkOptions,
+  ),
+  {
+    brief: message`Show what nodes are, and how fast.`,
+    description: message`Asks every node for its version, kernels and cores, and times a slice of 8 MiB. The exit code is 69 when one does not answer or has other kernels.`,
+    usageLine: [
+      { type: "argument", metavar: "URL" },
+      { type: "literal", value: "... [OPTIONS]" },
+    ],
+    footer: lines("Example:", "  braid nodes http://10.0.0.2:7433 --node-token-file token"),
+  },
+);
+
+const commandNames = ["merge", "plan", "check", "inspect", "extract", "bench", "serve", "nodes", "completions"];
 
 /** An unknown word or option, with the nearest one that is known where it stands. */
 function unexpected(args: readonly string[], token: string): Message {
@@ -212,18 +251,39 @@ function hint(base: Message, token: string, known: readonly string[]): Message {
   return nearest === undefined ? base : [...base, text(` Did you mean ${nearest}?`)];
 }
 
-const commands = [mergeCommand, planCommand, checkCommand, inspectCommand, extractCommand, benchCommand] as const;
+const commands = [
+  mergeCommand,
+  planCommand,
+  checkCommand,
+  inspectCommand,
+  extractCommand,
+  benchCommand,
+  serveCommand,
+  nodesCommand,
+] as const;
 
 function createProgram(args: readonly string[]) {
   const errors = { unexpectedInput: (token: string) => unexpected(args, token) };
-  return or(mergeCommand, planCommand, checkCommand, inspectCommand, extractCommand, benchCommand, { errors });
+  return or(
+    mergeCommand,
+    planCommand,
+    checkCommand,
+    inspectCommand,
+    extractCommand,
+    benchCommand,
+    serveCommand,
+    nodesCommand,
+    {
+      errors,
+    },
+  );
 }
 
 export type Command = InferValue<ReturnType<typeof createProgram>>;
 export type CommandOf<Name extends Command["command"]> = Extract<Command, { command: Name }>;
 
 const exitCodeText =
-  "0 done · 2 usage or recipe · 65 bad data · 66 input missing · 73 cannot create output · 74 input/output · 76 verification failed · 77 denied · 130/143 stopped by a signal";
+  "0 done · 2 usage or recipe · 65 bad data · 66 input missing · 69 node unavailable · 73 cannot create output · 74 input/output · 76 verification failed · 77 denied · 130/143 stopped by a signal";
 
 /** Gives a `--profile` without a file its default. A word after it is the file when it ends in .json: RECIPE and OUT do not. */
 function withTraceName(args: readonly string[]): readonly string[] {
@@ -274,6 +334,7 @@ export function parseArguments(args: readonly string[], terminal: Terminal): Com
       "braid inspect ./merged            what came out",
       "braid extract base ft out -r 64   a fine-tune as a LoRA adapter",
       "braid bench                       what this machine would need",
+      "braid serve                       be a node for merges elsewhere",
       "source <(braid completions bash)  completion of commands, options and files",
     ),
     footer: [...message`Every command takes --json and --help. Exit codes: ${text(exitCodeText)}.`],

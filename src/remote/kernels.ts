@@ -9,7 +9,7 @@ import { outputBytes } from "./wire.ts";
 /** What a task reads: the bytes of its ranges, one after the other. */
 export interface TaskData {
   readonly ranges: readonly Range[];
-  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly bytes: Uint8Array;
 }
 
 export interface TaskResult {

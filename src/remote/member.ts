@@ -123,7 +123,7 @@ export class Member {
       this.slots = Math.min(maxSlots, about.cores + 1);
       this.roots = about.roots;
       this.state = "ready";
-      this.report("ready", `${about.cores} cores, ${about.runtime}`);
+      this.report("ready", `${about.cores} ${about.cores === 1 ? "core" : "cores"}, ${about.runtime}`);
       return null;
     } catch (error) {
       return error instanceof NodeError ? error : new NodeError("lost", "no answer");
