@@ -221,8 +221,11 @@ function partFault(task: SurveyTask, part: unknown): string | null {
         return [["blocks", list((v) => v instanceof Uint32Array && v.length === tiles)]];
       case "nth":
         return [["index", list(number)]];
-      default:
-        return [];
+      case "signs":
+        return [
+          ["positive", count],
+          ["negative", count],
+        ];
     }
   };
   const wrong = rules().find(([key, holds]) => !holds(part[key as keyof SurveyPart & string]));
