@@ -3,9 +3,8 @@
 
 import { readWhole } from "./bytes/source.ts";
 import { fail, quote } from "./errors.ts";
-import type { Host } from "./host.ts";
+import type { OpenedModel } from "./models.ts";
 import type { ParsedRecipe } from "./recipe/recipe.ts";
-import type { Checkpoint } from "./tensor/checkpoint.ts";
 import { isRecord, parseJson } from "./tensor/config.ts";
 
 /** Templates are a few kilobytes; the longest published ones stay below 50. */
@@ -86,15 +85,11 @@ const mistral = `{%- if messages and messages[0]['role'] == 'system' -%}
 export const chatTemplates: Readonly<Record<string, string>> = { alpaca, chatml, exaone, llama3, mistral };
 
 /** What the recipe's `chat_template` writes, or null to keep the tokenizer's own. @throws `recipe-schema` for an unknown name. */
-export async function chatTemplate(
-  recipe: ParsedRecipe,
-  checkpoints: readonly Checkpoint[],
-  host: Host,
-): Promise<string | null> {
+export async function chatTemplate(recipe: ParsedRecipe, opened: readonly OpenedModel[]): Promise<string | null> {
   const asked = recipe.chatTemplate;
   if (asked === undefined) return null;
   if (asked === "auto") {
-    const found = await Promise.all(checkpoints.map((c) => templateOf(c, host)));
+    const found = await Promise.all(opened.map(templateOf));
     return mostCommon(found.filter((t): t is string => t !== null));
   }
   if (Object.hasOwn(chatTemplates, asked)) return chatTemplates[asked]!;
@@ -114,8 +109,7 @@ function mostCommon(texts: readonly string[]): string | null {
 }
 
 /** A model's own template, from wherever transformers would take it: the .jinja file, then the JSON files. */
-async function templateOf(checkpoint: Checkpoint, host: Host): Promise<string | null> {
-  const folder = host.fs.folder(checkpoint.folder);
+async function templateOf({ model: checkpoint, location: { folder } }: OpenedModel): Promise<string | null> {
   for (const name of ["chat_template.jinja", "chat_template.json", "tokenizer_config.json"]) {
     if (!checkpoint.sidecars.includes(name)) continue;
     const source = await folder.open(name);

@@ -129,7 +129,7 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
   );
   if (!tokenizer || !built) throw new BraidError(failed.flatMap((e) => e.diagnostics));
   warnings.push(...checkpoints.flatMap((c) => c.warnings), ...built.warnings);
-  const template = await chatTemplate(recipe, checkpoints, host);
+  const template = await chatTemplate(recipe, opened);
   const planSha256 = bytesToHex(sha256(utf8ToBytes(planIdentity(built.plan))));
   const layers = recipe.form === "slices" ? recipe.slices.flatMap(layersOf) : null;
   return {

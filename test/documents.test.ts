@@ -58,6 +58,17 @@ describe("several recipes in a file", () => {
       expect(readdirSync(temp)).toEqual([]);
     }));
 
+  test("chat_template: auto looks into what the first will write", () =>
+    withTempFolder(async (temp) => {
+      const recipe = chain.replace("parameters: {t: 0.5}", "parameters: {t: 0.5}\nchat_template: auto");
+      const prepared = await prepare(
+        requestFor(recipe.replace("name: the soup", "name: the soup\nchat_template: chatml")),
+        testHost(),
+      );
+      expect(prepared.template).toBeNull(); // the example models have no tokenizer beside which a template would stand
+      await run(recipe, join(temp, "out"));
+    }));
+
   test("a later one that cannot be stops all of them, before the first has begun", () =>
     withTempFolder(async (temp) => {
       const broken = `name: the soup\n${soup}---\n${final("the soup").replace("ft-sort", "tied-add")}`;

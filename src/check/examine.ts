@@ -100,10 +100,9 @@ async function openAll(
   const opened = results.filter((r): r is OpenedModel => !(r instanceof BraidError));
   if (opened.length === recipe.models.length) {
     // Tensors that do not fit are told before anybody asks for these.
-    const checkpoints = opened.map((o) => o.model);
     const mergekit = request.compat === "mergekit";
     await caught(errors, () => prepareTokenizer(recipe, opened, request.recipe.folder, mergekit, host));
-    await caught(errors, () => chatTemplate(recipe, checkpoints, host));
+    await caught(errors, () => chatTemplate(recipe, opened));
   }
   return opened;
 }
