@@ -188,21 +188,25 @@ export {
   importance,
 } from "./importance";
 
-// Fused: what the kernels above give one after the other, to the bit, for bf16 inputs and output and 1 to 64 models.
+// Fused: what the kernels above give one after the other, to the bit, for inputs and output in bf16 or f32 and 1 to 64 models.
 // inputs and masks are arrays of u32 pointers, scales, weights and above arrays of one number a model; x is an input.
 // They return 0, or 1 when an input (masked or not) or the output holds NaN or an infinity: then the output is worth nothing.
 export {
   /** (out, inputs, scales, models, lambda, count): out ← lambda · Σ c·x. */
   merge_linear_bf16,
+  merge_linear_f32,
   /** (out, base, inputs, scales, models, lambda, count): out ← base + lambda · Σ c·(x − base). */
   merge_delta_bf16,
+  merge_delta_f32,
   /** (out, base, inputs, scales, masks, models, lambda, count): with x − base selected by a mask where its pointer is not 0. */
   merge_dare_bf16,
+  merge_dare_f32,
   /**
    * (out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count): x − base selected by its mask,
    * trimmed to keys ≥ above (0 keeps all), scaled by c, then `elect` by sum with factors of 1.
    */
   merge_elect_bf16,
+  merge_elect_f32,
 } from "./merge";
 
 export {

@@ -1,28 +1,28 @@
-// Whole programs in one pass over bf16, for the common cases: inputs are read and the output is written once, and nothing
+// Whole programs in one pass over bf16 or (`Wide`) f32, for the common cases: inputs are read and the output is written once, and nothing
 // in between leaves the registers. Every operation is one that the separate kernels do, or has the same result for finite
 // numbers, so that the bits are the same.
 //
 // Each returns 0, or 1 when an input or the output holds NaN or an infinity: then the output is worth nothing, and the
 // separate kernels have to do the tile. So nothing here has to carry a NaN correctly; it only must not get lost:
 //
-// - Inputs are looked at before masks select from them.
+// - Inputs are looked at when masks select from them, or when a trim may drop infinities.
 // - A delta or a vote of finite inputs can overflow or become NaN. Sums keep that. An election adds pmax(vote, 0), which
 //   is NaN for NaN; where the sum of the votes is infinite or NaN, one of the signs has an infinite total, and that sign is
 //   elected. (Trimming may drop an infinite delta, and so do the separate kernels.)
 // - Rounding turns no infinity and no NaN that an operation made (7fc00000 or ffc00000) into a finite bf16.
 
-import { No, Yes } from "./pairs";
+import { No, widthOf, Yes } from "./pairs";
 import { summed } from "./sums";
-import { electedFew, electedMany } from "./vote";
+import { electedFew, electedMany, trimsInfinity } from "./vote";
 
 /** More models than this take the separate kernels. */
 const maxModels: usize = 64;
 
 // The ragged end is copied here, a row of 16 elements for each input, and merged as a whole step.
-const tailInputs: usize = memory.data(64 * 32, 16);
+const tailInputs: usize = memory.data(64 * 64, 16);
 const tailMasks: usize = memory.data(64 * 16, 16);
-const tailBase: usize = memory.data(32, 16);
-const tailOut: usize = memory.data(32, 16);
+const tailBase: usize = memory.data(64, 16);
+const tailOut: usize = memory.data(64, 16);
 const tailInputPointers: usize = memory.data(64 * 4, 4);
 const tailMaskPointers: usize = memory.data(64 * 4, 4);
 
@@ -42,14 +42,15 @@ function place(masks: usize, models: usize, first: usize): usize {
   return placed;
 }
 
-function gatherTail(base: usize, inputs: usize, masks: usize, models: usize, first: usize, rest: usize): void {
+function gatherTail<Wide>(base: usize, inputs: usize, masks: usize, models: usize, first: usize, rest: usize): void {
+  const width = widthOf<Wide>();
   // The padding is looked at with the rest and has to be finite: zeros.
-  memory.fill(tailBase, 0, 32);
-  memory.fill(tailInputs, 0, models << 5);
-  if (base) memory.copy(tailBase, base + (first << 1), rest << 1);
+  memory.fill(tailBase, 0, 64);
+  memory.fill(tailInputs, 0, models << 6);
+  if (base) memory.copy(tailBase, base + (first << width), rest << width);
   for (let m: usize = 0; m < models; m++) {
-    const row = tailInputs + (m << 5);
-    memory.copy(row, <usize>load<u32>(inputs + (m << 2)) + (first << 1), rest << 1);
+    const row = tailInputs + (m << 6);
+    memory.copy(row, <usize>load<u32>(inputs + (m << 2)) + (first << width), rest << width);
     store<u32>(tailInputPointers + (m << 2), <u32>row);
     if (!masks) continue;
     const mask = <usize>load<u32>(masks + (m << 2));
@@ -61,25 +62,7 @@ function gatherTail(base: usize, inputs: usize, masks: usize, models: usize, fir
 
 // ---- Sums.
 
-export function merge_linear_bf16(
-  out: usize,
-  inputs: usize,
-  scales: usize,
-  models: usize,
-  lambda: f32,
-  count: usize,
-): i32 {
-  if (models < 1 || models > maxModels) unreachable();
-  const whole = count & ~15;
-  let beyond = summed<No, No>(out, 0, inputs, scales, 0, models, lambda, 0, whole);
-  if (whole == count) return beyond;
-  gatherTail(0, inputs, 0, models, whole, count - whole);
-  beyond |= summed<No, No>(tailOut, 0, tailInputPointers, scales, 0, models, lambda, 0, 16);
-  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
-  return beyond;
-}
-
-export function merge_delta_bf16(
+function sumAll<Wide, Based>(
   out: usize,
   base: usize,
   inputs: usize,
@@ -90,15 +73,15 @@ export function merge_delta_bf16(
 ): i32 {
   if (models < 1 || models > maxModels) unreachable();
   const whole = count & ~15;
-  let beyond = summed<Yes, No>(out, base, inputs, scales, 0, models, lambda, 0, whole);
+  let beyond = summed<Wide, Based, No>(out, base, inputs, scales, 0, models, lambda, 0, whole);
   if (whole == count) return beyond;
-  gatherTail(base, inputs, 0, models, whole, count - whole);
-  beyond |= summed<Yes, No>(tailOut, tailBase, tailInputPointers, scales, 0, models, lambda, 0, 16);
-  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  gatherTail<Wide>(base, inputs, 0, models, whole, count - whole);
+  beyond |= summed<Wide, Based, No>(tailOut, tailBase, tailInputPointers, scales, 0, models, lambda, 0, 16);
+  memory.copy(out + (whole << widthOf<Wide>()), tailOut, (count - whole) << widthOf<Wide>());
   return beyond;
 }
 
-export function merge_dare_bf16(
+function sumMasked<Wide>(
   out: usize,
   base: usize,
   inputs: usize,
@@ -113,14 +96,87 @@ export function merge_dare_bf16(
   let beyond = 0;
   for (let first: usize = 0; first < whole; first += pieceElements) {
     const at = place(masks, models, first);
-    beyond |= summed<Yes, Yes>(out, base, inputs, scales, at, models, lambda, first, min(first + pieceElements, whole));
+    const end = min(first + pieceElements, whole);
+    beyond |= summed<Wide, Yes, Yes>(out, base, inputs, scales, at, models, lambda, first, end);
   }
   if (whole == count) return beyond;
-  gatherTail(base, inputs, masks, models, whole, count - whole);
+  gatherTail<Wide>(base, inputs, masks, models, whole, count - whole);
   const at = place(tailMaskPointers, models, 0);
-  beyond |= summed<Yes, Yes>(tailOut, tailBase, tailInputPointers, scales, at, models, lambda, 0, 16);
-  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  beyond |= summed<Wide, Yes, Yes>(tailOut, tailBase, tailInputPointers, scales, at, models, lambda, 0, 16);
+  memory.copy(out + (whole << widthOf<Wide>()), tailOut, (count - whole) << widthOf<Wide>());
   return beyond;
+}
+
+export function merge_linear_bf16(
+  out: usize,
+  inputs: usize,
+  scales: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  return sumAll<No, No>(out, 0, inputs, scales, models, lambda, count);
+}
+
+export function merge_linear_f32(
+  out: usize,
+  inputs: usize,
+  scales: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  return sumAll<Yes, No>(out, 0, inputs, scales, models, lambda, count);
+}
+
+export function merge_delta_bf16(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  return sumAll<No, Yes>(out, base, inputs, scales, models, lambda, count);
+}
+
+export function merge_delta_f32(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  return sumAll<Yes, Yes>(out, base, inputs, scales, models, lambda, count);
+}
+
+export function merge_dare_bf16(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  masks: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  return sumMasked<No>(out, base, inputs, scales, masks, models, lambda, count);
+}
+
+export function merge_dare_f32(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  masks: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  return sumMasked<Yes>(out, base, inputs, scales, masks, models, lambda, count);
 }
 
 // ---- Elections.
@@ -137,34 +193,54 @@ function anyWord(words: usize, models: usize): bool {
   return false;
 }
 
-function fewOf<Third, Fourth, Masked>(
-  out: usize,
-  base: usize,
-  inputs: usize,
-  scales: usize,
-  masks: usize,
-  above: usize,
-  models: usize,
-  lambda: f32,
-  zero: i32,
-  divide: i32,
-  weights: usize,
-  count: usize,
-): i32 {
-  const unit = areOnes(scales, models) && (!divide || areOnes(weights, models));
-  if (unit && divide) {
-    return electedFew<Third, Fourth, Masked, Yes, Yes>(out, base, inputs, scales, masks, above, lambda, zero, weights, count);
+// Each choice below doubles the number of loops that are compiled. A loop is called by reference: otherwise all of them become
+// one function, which takes the engines half a second to optimise, and until then a merge runs at a third of its speed.
+
+type Few = (
+  out: usize, base: usize, inputs: usize, scales: usize, masks: usize, above: usize, lambda: f32, weights: usize, first: usize,
+  end: usize,
+) => i32;
+
+function fewBy<Wide, Third, Fourth, Masked, Positive>(unit: bool, divide: bool): Few {
+  // A loop of its own where all numbers are 1, the usual case; f32 does without.
+  if (isFloat<Wide>()) {
+    if (divide) return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
+      electedFew<Wide, Third, Fourth, Masked, Positive, Yes, No>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
+    return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
+      electedFew<Wide, Third, Fourth, Masked, Positive, No, No>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
   }
-  if (unit) {
-    return electedFew<Third, Fourth, Masked, No, Yes>(out, base, inputs, scales, masks, above, lambda, zero, weights, count);
-  }
-  if (divide) {
-    return electedFew<Third, Fourth, Masked, Yes, No>(out, base, inputs, scales, masks, above, lambda, zero, weights, count);
-  }
-  return electedFew<Third, Fourth, Masked, No, No>(out, base, inputs, scales, masks, above, lambda, zero, weights, count);
+  if (unit && divide) return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
+      electedFew<No, Third, Fourth, Masked, Positive, Yes, Yes>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
+  if (unit) return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
+      electedFew<No, Third, Fourth, Masked, Positive, No, Yes>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
+  if (divide) return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
+      electedFew<No, Third, Fourth, Masked, Positive, Yes, No>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
+  return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
+      electedFew<No, Third, Fourth, Masked, Positive, No, No>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
 }
 
-function elected(
+function fewOf<Wide, Masked, Positive>(models: usize, unit: bool, divide: bool): Few {
+  if (models == 2) return fewBy<Wide, No, No, Masked, Positive>(unit, divide);
+  if (models == 3) return fewBy<Wide, Yes, No, Masked, Positive>(unit, divide);
+  return fewBy<Wide, Yes, Yes, Masked, Positive>(unit, divide);
+}
+
+function elected<Wide, Masked>(
+  out: usize, base: usize, inputs: usize, scales: usize, masks: usize, above: usize, models: usize, lambda: f32, zero: i32,
+  divide: i32, weights: usize, first: usize, end: usize,
+): i32 {
+  // Rarities: one model, more than four, ties that elect −, a trim of what a mask has left or of infinities.
+  const rare = isFloat<Masked>() ? anyWord(above, models) : trimsInfinity(above, models);
+  if (models < 2 || models > 4 || zero == 2 || rare) {
+    return electedMany<Wide, Masked>(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, first, end);
+  }
+  const divides = divide != 0;
+  const unit = areOnes(scales, models) && (!divides || areOnes(weights, models));
+  const few = zero ? fewOf<Wide, Masked, Yes>(models, unit, divides) : fewOf<Wide, Masked, No>(models, unit, divides);
+  return few(out, base, inputs, scales, masks, above, lambda, weights, first, end);
+}
+
+function electAll<Wide>(
   out: usize,
   base: usize,
   inputs: usize,
@@ -178,19 +254,29 @@ function elected(
   weights: usize,
   count: usize,
 ): i32 {
+  if (models > maxModels) unreachable();
   const masked = anyWord(masks, models);
-  // Rarities: one model, more than four, ties that elect −, a trim of what a mask has left.
-  if (models < 2 || models > 4 || zero == 2 || (masked && anyWord(above, models))) {
-    return electedMany(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count);
+  const whole = count & ~15;
+  let beyond = 0;
+  if (!masked) {
+    beyond = elected<Wide, No>(out, base, inputs, scales, 0, above, models, lambda, zero, divide, weights, 0, whole);
+  } else {
+    for (let first: usize = 0; first < whole; first += pieceElements) {
+      const at = place(masks, models, first);
+      const end = min(first + pieceElements, whole);
+      beyond |= elected<Wide, Yes>(out, base, inputs, scales, at, above, models, lambda, zero, divide, weights, first, end);
+    }
   }
-  if (masked) {
-    if (models == 2) return fewOf<No, No, Yes>(out, base, inputs, scales, masks, above, 2, lambda, zero, divide, weights, count);
-    if (models == 3) return fewOf<Yes, No, Yes>(out, base, inputs, scales, masks, above, 3, lambda, zero, divide, weights, count);
-    return fewOf<Yes, Yes, Yes>(out, base, inputs, scales, masks, above, 4, lambda, zero, divide, weights, count);
+  if (whole == count) return beyond;
+  gatherTail<Wide>(base, inputs, masks, models, whole, count - whole);
+  if (!masked) {
+    beyond |= elected<Wide, No>(tailOut, tailBase, tailInputPointers, scales, 0, above, models, lambda, zero, divide, weights, 0, 16);
+  } else {
+    const at = place(tailMaskPointers, models, 0);
+    beyond |= elected<Wide, Yes>(tailOut, tailBase, tailInputPointers, scales, at, above, models, lambda, zero, divide, weights, 0, 16);
   }
-  if (models == 2) return fewOf<No, No, No>(out, base, inputs, scales, masks, above, 2, lambda, zero, divide, weights, count);
-  if (models == 3) return fewOf<Yes, No, No>(out, base, inputs, scales, masks, above, 3, lambda, zero, divide, weights, count);
-  return fewOf<Yes, Yes, No>(out, base, inputs, scales, masks, above, 4, lambda, zero, divide, weights, count);
+  memory.copy(out + (whole << widthOf<Wide>()), tailOut, (count - whole) << widthOf<Wide>());
+  return beyond;
 }
 
 export function merge_elect_bf16(
@@ -207,13 +293,22 @@ export function merge_elect_bf16(
   weights: usize,
   count: usize,
 ): i32 {
-  if (models > maxModels) unreachable();
-  const whole = count & ~15;
-  let beyond = elected(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, whole);
-  if (whole == count) return beyond;
-  gatherTail(base, inputs, masks, models, whole, count - whole);
-  const pointers = tailMaskPointers;
-  beyond |= elected(tailOut, tailBase, tailInputPointers, scales, pointers, above, models, lambda, zero, divide, weights, 16);
-  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
-  return beyond;
+  return electAll<No>(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count);
+}
+
+export function merge_elect_f32(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  masks: usize,
+  above: usize,
+  models: usize,
+  lambda: f32,
+  zero: i32,
+  divide: i32,
+  weights: usize,
+  count: usize,
+): i32 {
+  return electAll<Yes>(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count);
 }

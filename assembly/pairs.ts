@@ -19,7 +19,7 @@ export type No = i32;
 // integer registers (V8 and JavaScriptCore: three operations). JavaScriptCore does the same with the count of a shift, so
 // nothing here shifts: i32x4.mul by 2^16 is a shift left, and i32x4.dot_i16x8_s with the pairs (0, 1), which is the same
 // vector, is one right.
-const constants: usize = memory.data<u32>([0x00010000, 0xffff0000, 0x00007fff, 0x80000000], 16);
+const constants: usize = memory.data<u32>([0x00010000, 0xffff0000, 0x00007fff, 0x80000000, 0x7fffffff], 16);
 
 /** 2^16 in every lane, which is the pair (0, 1): the lower half first. */
 export function unitUpper(): v128 {
@@ -37,6 +37,11 @@ export function underHalf(): v128 {
 
 export function signBits(): v128 {
   return v128.load32_splat(constants, 12);
+}
+
+/** All bits but the sign's. */
+export function magnitudeBits(): v128 {
+  return v128.load32_splat(constants, 16);
 }
 
 export function evens(v: v128, unit: v128): v128 {
@@ -59,12 +64,95 @@ export function pack(even: v128, odd: v128, unit: v128, upper: v128, half: v128)
   return v128.bitselect(rounded(odd, unit, half), i32x4.dot_i16x8_s(rounded(even, unit, half), unit), upper);
 }
 
-/** The largest magnitude of the bf16 that went by, as bits shifted left by one, which drops the sign. */
-export function larger(top: v128, v: v128): v128 {
-  return i16x8.max_u(top, i16x8.add(v, v));
+/** The largest magnitude of the bf16 (`Wide`: f32) that went by, as bits shifted left by one, which drops the sign. */
+export function larger<Wide>(top: v128, v: v128): v128 {
+  return isFloat<Wide>() ? i32x4.max_u(top, i32x4.add(v, v)) : i16x8.max_u(top, i16x8.add(v, v));
 }
 
 /** Whether a NaN or an infinity went by: they have all exponent bits set. */
-export function isBeyond(top: v128): i32 {
+export function isBeyond<Wide>(top: v128): i32 {
+  if (isFloat<Wide>()) return i32(v128.any_true(i32x4.ge_u(top, i32x4.splat(0xff000000))));
   return i32(v128.any_true(i16x8.ge_u(top, i16x8.splat(<i16>0xff00))));
+}
+
+// Eight elements are handled together. Of bf16 they are one vector, `raw`, and then its even and its odd ones; of f32 (`Wide`) the
+// first four and the next four, and `raw` is their mask, if there is one. `High`: the eight after those that a pointer points
+// to, because engines add a constant offset for nothing.
+
+/** Bytes of an element are 1 << this. */
+export function widthOf<Wide>(): usize {
+  return isFloat<Wide>() ? 2 : 1;
+}
+
+@inline
+function maskOf<High>(mask: usize): v128 {
+  return isFloat<High>() ? v128.load8x8_s(mask, 8) : v128.load8x8_s(mask);
+}
+
+/** Of bf16: eight elements as they are. */
+@inline
+export function plainOf<Wide, High>(x: usize): v128 {
+  if (isFloat<Wide>()) return i64x2.splat(0);
+  return isFloat<High>() ? v128.load(x, 16) : v128.load(x);
+}
+
+/**
+ * Of bf16: those of the base where the mask drops, whose delta is then +0, as if it were selected. Masks select before decoding,
+ * which is half the work.
+ */
+@inline
+export function rawOf<Wide, Masked, High>(x: usize, base: v128, mask: usize): v128 {
+  if (!isFloat<Masked>()) return plainOf<Wide, High>(x);
+  if (isFloat<Wide>()) return maskOf<High>(mask);
+  return v128.bitselect(plainOf<Wide, High>(x), base, maskOf<High>(mask));
+}
+
+/** Four elements as f32, and the other four. */
+@inline
+export function firstOf<Wide, High>(x: usize, raw: v128, unit: v128): v128 {
+  if (!isFloat<Wide>()) return evens(raw, unit);
+  return isFloat<High>() ? v128.load(x, 32) : v128.load(x);
+}
+
+@inline
+export function secondOf<Wide, High>(x: usize, raw: v128, upper: v128): v128 {
+  if (!isFloat<Wide>()) return odds(raw, upper);
+  return isFloat<High>() ? v128.load(x, 48) : v128.load(x, 16);
+}
+
+/** Deltas of f32 where the mask keeps them; those of bf16 went through `rawOf`. */
+@inline
+export function firstKept<Wide, Masked>(delta: v128, raw: v128): v128 {
+  return isFloat<Wide>() && isFloat<Masked>() ? v128.and(delta, i32x4.extend_low_i16x8_s(raw)) : delta;
+}
+
+@inline
+export function secondKept<Wide, Masked>(delta: v128, raw: v128): v128 {
+  return isFloat<Wide>() && isFloat<Masked>() ? v128.and(delta, i32x4.extend_high_i16x8_s(raw)) : delta;
+}
+
+/** `larger` of eight elements. */
+@inline
+export function largerOf<Wide, High>(top: v128, x: usize): v128 {
+  if (!isFloat<Wide>()) return larger<Wide>(top, plainOf<Wide, High>(x));
+  return larger<Wide>(larger<Wide>(top, firstOf<Wide, High>(x, top, top)), secondOf<Wide, High>(x, top, top));
+}
+
+/** Rounds and stores eight elements, and returns `larger` of what it stored. */
+@inline
+export function storeOf<Wide, High>(out: usize, a: v128, b: v128, top: v128, unit: v128, upper: v128, half: v128): v128 {
+  if (isFloat<Wide>()) {
+    if (isFloat<High>()) {
+      v128.store(out, a, 32);
+      v128.store(out, b, 48);
+    } else {
+      v128.store(out, a);
+      v128.store(out, b, 16);
+    }
+    return larger<Wide>(larger<Wide>(top, a), b);
+  }
+  const merged = pack(a, b, unit, upper, half);
+  if (isFloat<High>()) v128.store(out, merged, 16);
+  else v128.store(out, merged);
+  return larger<Wide>(top, merged);
 }

@@ -6,7 +6,10 @@
 // partial sums wait in memory as f32. The order of the additions stays that of the
 // models, so the bits do too.
 
-import { evens, isBeyond, larger, No, odds, pack, underHalf, unitUpper, upperHalves, Yes } from "./pairs";
+import {
+  firstKept, firstOf, isBeyond, largerOf, No, plainOf, rawOf, secondKept, secondOf, storeOf, underHalf, unitUpper, upperHalves,
+  widthOf, Yes,
+} from "./pairs";
 
 /** Elements that several passes take together: inputs and partial sums stay in the first cache. */
 const chunkElements: usize = 512;
@@ -15,58 +18,56 @@ const partial: usize = memory.data(512 * 4, 16);
 /** Numbers on their way to vectors: from memory they get there once, otherwise at every turn of the loop. */
 const lambdaAt: usize = memory.data(4, 4);
 
-/** The sum after one more model. */
+/** The scaled delta of one model, added to the sum of those before it. */
 @inline
-function plus<Based, Starts>(sum: v128, x: v128, base: v128, c: v128): v128 {
-  const term = f32x4.mul(c, isFloat<Based>() ? f32x4.sub(x, base) : x);
+function plus<Starts>(sum: v128, delta: v128, c: v128): v128 {
+  const term = f32x4.mul(c, delta);
   return isFloat<Starts>() ? term : f32x4.add(sum, term);
 }
 
-/** Eight elements, or (`High`) the next eight: engines add a constant offset for nothing. */
 @inline
-function eight<High>(x: usize): v128 {
-  return isFloat<High>() ? v128.load(x, 16) : v128.load(x);
+function firstDelta<Wide, Based, Masked, High>(x: usize, raw: v128, base: v128, unit: v128): v128 {
+  const v = firstOf<Wide, High>(x, raw, unit);
+  return isFloat<Based>() ? firstKept<Wide, Masked>(f32x4.sub(v, base), raw) : v;
 }
 
-/** Eight elements, those of the base where the mask drops: their delta is then +0, as if it were selected. */
 @inline
-function selected<Masked, High>(x: usize, base: v128, mask: usize): v128 {
-  const v = eight<High>(x);
-  if (!isFloat<Masked>()) return v;
-  return v128.bitselect(v, base, isFloat<High>() ? v128.load8x8_s(mask, 8) : v128.load8x8_s(mask));
+function secondDelta<Wide, Based, Masked, High>(x: usize, raw: v128, base: v128, upper: v128): v128 {
+  const v = secondOf<Wide, High>(x, raw, upper);
+  return isFloat<Based>() ? secondKept<Wide, Masked>(f32x4.sub(v, base), raw) : v;
 }
 
-/** Eight elements of a pass: returns them merged, or leaves their partial sums at `sums`. */
+/** Eight elements of a pass: stores them merged and returns what `storeOf` does, or leaves their partial sums at `sums`. */
 @inline
-function step<Based, Masked, Second, Third, Fourth, Starts, Ends, High>(
-  base: usize, pA: usize, pB: usize, pC: usize, pD: usize, maskA: usize, maskB: usize, maskC: usize, maskD: usize, sums: usize,
-  cA: v128, cB: v128, cC: v128, cD: v128, factor: v128, unit: v128, upper: v128, half: v128,
+function step<Wide, Based, Masked, Second, Third, Fourth, Starts, Ends, High>(
+  out: usize, base: usize, pA: usize, pB: usize, pC: usize, pD: usize, maskA: usize, maskB: usize, maskC: usize, maskD: usize,
+  sums: usize, cA: v128, cB: v128, cC: v128, cD: v128, factor: v128, top: v128, unit: v128, upper: v128, half: v128,
 ): v128 {
-  const b = isFloat<Based>() ? eight<High>(base) : cA;
-  const b0 = isFloat<Based>() ? evens(b, unit) : cA;
-  const b1 = isFloat<Based>() ? odds(b, upper) : cA;
-  let x = selected<Masked, High>(pA, b, maskA);
-  let s0 = plus<Based, Starts>(isFloat<Starts>() ? cA : v128.load(sums), evens(x, unit), b0, cA);
-  let s1 = plus<Based, Starts>(isFloat<Starts>() ? cA : v128.load(sums, 16), odds(x, upper), b1, cA);
+  const b = isFloat<Based>() ? plainOf<Wide, High>(base) : cA;
+  const b0 = isFloat<Based>() ? firstOf<Wide, High>(base, b, unit) : cA;
+  const b1 = isFloat<Based>() ? secondOf<Wide, High>(base, b, upper) : cA;
+  let x = rawOf<Wide, Masked, High>(pA, b, maskA);
+  let s0 = plus<Starts>(isFloat<Starts>() ? cA : v128.load(sums), firstDelta<Wide, Based, Masked, High>(pA, x, b0, unit), cA);
+  let s1 = plus<Starts>(isFloat<Starts>() ? cA : v128.load(sums, 16), secondDelta<Wide, Based, Masked, High>(pA, x, b1, upper), cA);
   if (isFloat<Second>()) {
-    x = selected<Masked, High>(pB, b, maskB);
-    s0 = plus<Based, No>(s0, evens(x, unit), b0, cB);
-    s1 = plus<Based, No>(s1, odds(x, upper), b1, cB);
+    x = rawOf<Wide, Masked, High>(pB, b, maskB);
+    s0 = plus<No>(s0, firstDelta<Wide, Based, Masked, High>(pB, x, b0, unit), cB);
+    s1 = plus<No>(s1, secondDelta<Wide, Based, Masked, High>(pB, x, b1, upper), cB);
   }
   if (isFloat<Third>()) {
-    x = selected<Masked, High>(pC, b, maskC);
-    s0 = plus<Based, No>(s0, evens(x, unit), b0, cC);
-    s1 = plus<Based, No>(s1, odds(x, upper), b1, cC);
+    x = rawOf<Wide, Masked, High>(pC, b, maskC);
+    s0 = plus<No>(s0, firstDelta<Wide, Based, Masked, High>(pC, x, b0, unit), cC);
+    s1 = plus<No>(s1, secondDelta<Wide, Based, Masked, High>(pC, x, b1, upper), cC);
   }
   if (isFloat<Fourth>()) {
-    x = selected<Masked, High>(pD, b, maskD);
-    s0 = plus<Based, No>(s0, evens(x, unit), b0, cD);
-    s1 = plus<Based, No>(s1, odds(x, upper), b1, cD);
+    x = rawOf<Wide, Masked, High>(pD, b, maskD);
+    s0 = plus<No>(s0, firstDelta<Wide, Based, Masked, High>(pD, x, b0, unit), cD);
+    s1 = plus<No>(s1, secondDelta<Wide, Based, Masked, High>(pD, x, b1, upper), cD);
   }
   if (!isFloat<Ends>()) {
     v128.store(sums, s0);
     v128.store(sums, s1, 16);
-    return s0;
+    return top;
   }
   s0 = f32x4.mul(factor, s0);
   s1 = f32x4.mul(factor, s1);
@@ -74,14 +75,14 @@ function step<Based, Masked, Second, Third, Fourth, Starts, Ends, High>(
     s0 = f32x4.add(b0, s0);
     s1 = f32x4.add(b1, s1);
   }
-  return pack(s0, s1, unit, upper, half);
+  return storeOf<Wide, High>(out, s0, s1, top, unit, upper, half);
 }
 
 /**
  * One pass over elements [first, end), a multiple of 16, of one to four models (`Second`, `Third`, `Fourth`). It starts with
  * the first model or with the partial sums, and ends with the output or leaves them. Masks of all its models, or of none.
  */
-function pass<Based, Masked, Second, Third, Fourth, Starts, Ends>(
+function pass<Wide, Based, Masked, Second, Third, Fourth, Starts, Ends>(
   out: usize,
   base: usize,
   inputs: usize,
@@ -110,57 +111,48 @@ function pass<Based, Masked, Second, Third, Fourth, Starts, Ends>(
   const half = underHalf();
   let top = i64x2.splat(0);
   for (let i = first; i < end; i += 16) {
-    const at = i << 1;
+    const at = i << widthOf<Wide>();
     const sums = partial + ((i - first) << 2);
-    const low = step<Based, Masked, Second, Third, Fourth, Starts, Ends, No>(
-      base + at, pA + at, pB + at, pC + at, pD + at, maskA + i, maskB + i, maskC + i, maskD + i, sums,
-      cA, cB, cC, cD, factor, unit, upper, half,
+    top = step<Wide, Based, Masked, Second, Third, Fourth, Starts, Ends, No>(
+      out + at, base + at, pA + at, pB + at, pC + at, pD + at, maskA + i, maskB + i, maskC + i, maskD + i, sums,
+      cA, cB, cC, cD, factor, top, unit, upper, half,
     );
-    if (isFloat<Ends>()) {
-      top = larger(top, low);
-      v128.store(out + at, low);
-    }
-    const high = step<Based, Masked, Second, Third, Fourth, Starts, Ends, Yes>(
-      base + at, pA + at, pB + at, pC + at, pD + at, maskA + i, maskB + i, maskC + i, maskD + i, sums + 32,
-      cA, cB, cC, cD, factor, unit, upper, half,
+    top = step<Wide, Based, Masked, Second, Third, Fourth, Starts, Ends, Yes>(
+      out + at, base + at, pA + at, pB + at, pC + at, pD + at, maskA + i, maskB + i, maskC + i, maskD + i, sums + 32,
+      cA, cB, cC, cD, factor, top, unit, upper, half,
     );
-    if (isFloat<Ends>()) {
-      top = larger(top, high);
-      v128.store(out + at, high, 16);
-    }
     // Without masks what is not finite reaches the output.
     if (isFloat<Masked>()) {
-      top = larger(larger(top, v128.load(pA + at)), v128.load(pA + at, 16));
-      if (isFloat<Second>()) top = larger(larger(top, v128.load(pB + at)), v128.load(pB + at, 16));
-      if (isFloat<Third>()) top = larger(larger(top, v128.load(pC + at)), v128.load(pC + at, 16));
-      if (isFloat<Fourth>()) top = larger(larger(top, v128.load(pD + at)), v128.load(pD + at, 16));
+      top = largerOf<Wide, Yes>(largerOf<Wide, No>(top, pA + at), pA + at);
+      if (isFloat<Second>()) top = largerOf<Wide, Yes>(largerOf<Wide, No>(top, pB + at), pB + at);
+      if (isFloat<Third>()) top = largerOf<Wide, Yes>(largerOf<Wide, No>(top, pC + at), pC + at);
+      if (isFloat<Fourth>()) top = largerOf<Wide, Yes>(largerOf<Wide, No>(top, pD + at), pD + at);
     }
   }
   return top;
 }
 
+// Passes are called by reference, so that each is a function of its own: engines optimise a small one sooner.
+type Pass = (
+  out: usize, base: usize, inputs: usize, scales: usize, masks: usize, lambda: f32, first: usize, end: usize,
+) => v128;
+
 /** The last pass, of one to four models. */
-function closing<Based, Masked, Starts>(
-  out: usize,
-  base: usize,
-  inputs: usize,
-  scales: usize,
-  masks: usize,
-  models: usize,
-  lambda: f32,
-  first: usize,
-  end: usize,
-): v128 {
-  if (models == 1) return pass<Based, Masked, No, No, No, Starts, Yes>(out, base, inputs, scales, masks, lambda, first, end);
-  if (models == 2) return pass<Based, Masked, Yes, No, No, Starts, Yes>(out, base, inputs, scales, masks, lambda, first, end);
-  if (models == 3) return pass<Based, Masked, Yes, Yes, No, Starts, Yes>(out, base, inputs, scales, masks, lambda, first, end);
-  return pass<Based, Masked, Yes, Yes, Yes, Starts, Yes>(out, base, inputs, scales, masks, lambda, first, end);
+function closing<Wide, Based, Masked, Starts>(models: usize): Pass {
+  if (models == 1) return (out, base, inputs, scales, masks, lambda, first, end) =>
+      pass<Wide, Based, Masked, No, No, No, Starts, Yes>(out, base, inputs, scales, masks, lambda, first, end);
+  if (models == 2) return (out, base, inputs, scales, masks, lambda, first, end) =>
+      pass<Wide, Based, Masked, Yes, No, No, Starts, Yes>(out, base, inputs, scales, masks, lambda, first, end);
+  if (models == 3) return (out, base, inputs, scales, masks, lambda, first, end) =>
+      pass<Wide, Based, Masked, Yes, Yes, No, Starts, Yes>(out, base, inputs, scales, masks, lambda, first, end);
+  return (out, base, inputs, scales, masks, lambda, first, end) =>
+      pass<Wide, Based, Masked, Yes, Yes, Yes, Starts, Yes>(out, base, inputs, scales, masks, lambda, first, end);
 }
 
 /**
  * Elements [first, end), a multiple of 16, of any number of models but 0. Returns 1 when something is not finite, else 0.
  */
-export function summed<Based, Masked>(
+export function summed<Wide, Based, Masked>(
   out: usize,
   base: usize,
   inputs: usize,
@@ -171,21 +163,23 @@ export function summed<Based, Masked>(
   first: usize,
   end: usize,
 ): i32 {
-  if (models <= 4) return isBeyond(closing<Based, Masked, Yes>(out, base, inputs, scales, masks, models, lambda, first, end));
+  let last = closing<Wide, Based, Masked, Yes>(models);
+  if (models <= 4) return isBeyond<Wide>(last(out, base, inputs, scales, masks, lambda, first, end));
+  last = closing<Wide, Based, Masked, No>(((models - 1) & 3) + 1);
   let beyond = 0;
   for (; first < end; first += chunkElements) {
     const to = min(first + chunkElements, end);
-    let top = pass<Based, Masked, Yes, Yes, Yes, Yes, No>(out, base, inputs, scales, masks, lambda, first, to);
-    beyond |= isBeyond(top);
+    let top = pass<Wide, Based, Masked, Yes, Yes, Yes, Yes, No>(out, base, inputs, scales, masks, lambda, first, to);
+    beyond |= isBeyond<Wide>(top);
     let done: usize = 4;
     for (; models - done > 4; done += 4) {
       const at = done << 2;
-      top = pass<Based, Masked, Yes, Yes, Yes, No, No>(out, base, inputs + at, scales + at, masks + at, lambda, first, to);
-      beyond |= isBeyond(top);
+      top = pass<Wide, Based, Masked, Yes, Yes, Yes, No, No>(out, base, inputs + at, scales + at, masks + at, lambda, first, to);
+      beyond |= isBeyond<Wide>(top);
     }
     const at = done << 2;
-    top = closing<Based, Masked, No>(out, base, inputs + at, scales + at, masks + at, models - done, lambda, first, to);
-    beyond |= isBeyond(top);
+    top = last(out, base, inputs + at, scales + at, masks + at, lambda, first, to);
+    beyond |= isBeyond<Wide>(top);
   }
   return beyond;
 }

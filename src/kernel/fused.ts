@@ -1,11 +1,22 @@
-// Programs that a single kernel carries out tile by tile, bf16 in and out, to the same bits as the steps of tile.ts
-// (test/kernel/fused.test.ts). What no fused kernel covers stays there, and so do tiles with non-finite values.
+// Programs that a single kernel carries out tile by tile, to the same bits as the steps of tile.ts (test/kernel/fused.test.ts).
+// What no fused kernel covers stays there, and so do tiles with non-finite values. All in bf16 is one pass; with other dtypes
+// the kernels are those of f32, on pieces of a tile that stay in the first cache between decoding, merging and encoding.
 
+import { byteWidth, type FloatDtype } from "../tensor/dtype.ts";
 import { drawMask, lineMaskBytesOf } from "./draw.ts";
 import { type Kernel, maxFusedModels } from "./kernel.ts";
+import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { Scratch } from "./operand.ts";
 import type { MagnitudeKeep, MergeProgram, Term, ZeroSign } from "./program.ts";
 import { tileElements } from "./program.ts";
+
+/** Elements that are decoded, merged and encoded together where not all is bf16. */
+const pieceElements = 1024;
+
+/** Scratch that a merger may take. */
+export function fusedScratch(inputs: number): number {
+  return (inputs + 1) * (tileElements + 4 * pieceElements);
+}
 
 /** The kernels keep every key that equals a threshold; telling equals apart by index is for the separate ones. */
 function keepsEquals({ equalBefore, equalFrom, top }: MagnitudeKeep): boolean {
@@ -18,6 +29,10 @@ function isMasked({ keep }: Term): boolean {
   return (keep.random?.threshold ?? 0) > 0 || keep.magnitude?.top !== undefined;
 }
 
+function isNarrow({ inputs, out }: MergeProgram): boolean {
+  return out === "BF16" && inputs.every((d) => d === "BF16");
+}
+
 /** A merger of whole tiles, or null when the program needs the separate kernels. It adds to `kept`, per term. */
 export function fuse(
   kernel: Kernel,
@@ -27,7 +42,7 @@ export function fuse(
 ): FusedMerger | null {
   const { terms, combine } = program;
   if (combine.op !== "sum" && combine.op !== "elect") return null;
-  if (program.out !== "BF16" || program.inputs.some((d) => d !== "BF16")) return null;
+  const wide = !isNarrow(program);
   if (program.rounding) return null;
   if (terms.length === 0 || terms.length > maxFusedModels) return null;
   if (terms.some((t) => t.keep.rows)) return null;
@@ -39,7 +54,8 @@ export function fuse(
   // The kernels look for non-finite values in what they use, but those of an input that no term uses have to be counted too.
   if (program.inputs.some((_, i) => i !== program.base && terms.every((t) => t.input !== i))) return null;
   if (terms.some((t) => t.keep.magnitude && !keepsEquals(t.keep.magnitude))) return null;
-  if (terms.some((t) => t.keep.magnitude?.top && t.keep.random)) return null;
+  // A window is looked up in bf16.
+  if (terms.some((t) => t.keep.magnitude?.top && (t.keep.random || wide))) return null;
   return new FusedMerger(kernel, program, region, kept);
 }
 
@@ -57,6 +73,8 @@ export class FusedMerger {
   private readonly maskPointers: number;
   private readonly lineMask: number;
   private readonly anyMask: boolean;
+  /** Null when all is bf16. */
+  private readonly pieces: Pieces | null;
 
   constructor(kernel: Kernel, program: MergeProgram, region: { start: number; end: number }, kept: number[]) {
     this.kernel = kernel;
@@ -74,6 +92,7 @@ export class FusedMerger {
     this.weights = scratch.take(4 * n);
     this.above = scratch.take(4 * n);
     this.maskPointers = scratch.take(4 * n);
+    this.pieces = isNarrow(program) ? null : new Pieces(kernel, program, scratch);
     const f32 = (at: number) => new Float32Array(buffer, at, n);
     const u32 = (at: number) => new Uint32Array(buffer, at, n);
     program.terms.forEach((t, i) => {
@@ -113,38 +132,100 @@ export class FusedMerger {
       if (!random || mask === 0) continue;
       this.keptHere[i] = drawMask(this.kernel, random, mask, this.lineMask, first, count);
     }
-    if (this.merge(inputs, out, count) !== 0) return false;
+    if (!(this.pieces ? this.mergePieces(this.pieces, inputs, out, count) : this.merge(inputs, out, count)))
+      return false;
     for (let i = 0; i < n; i++) this.kept[i]! += this.keptHere[i]!;
     return true;
   }
 
-  private merge(inputs: readonly number[], out: number, count: number): number {
+  /** Decodes, merges and encodes piece by piece; whether all is finite. */
+  private mergePieces(pieces: Pieces, inputs: readonly number[], out: number, count: number): boolean {
+    const { terms } = this.program;
+    const maskPointers = new Uint32Array(this.kernel.memory.buffer, this.maskPointers, terms.length);
+    for (let done = 0; done < count; done += pieceElements) {
+      const n = Math.min(pieceElements, count - done);
+      const decoded = pieces.decode(inputs, done, n);
+      for (let i = 0; i < terms.length; i++) {
+        this.pointers[i] = decoded[terms[i]!.input]!;
+        maskPointers[i] = this.masks[i] === 0 ? 0 : this.masks[i]! + done;
+      }
+      if (!this.merge(decoded, pieces.target(out, done), n) || !pieces.encode(out, done, n)) return false;
+    }
+    return true;
+  }
+
+  /** Whether all is finite. */
+  private merge(inputs: readonly number[], out: number, count: number): boolean {
     const { program, scales } = this;
     const e = this.kernel.exports;
     const lambda = program.lambda as number;
     const n = program.terms.length;
     const at = this.pointers.byteOffset;
-    if (program.base === null) return e.merge_linear_bf16(out, at, scales, n, lambda, count);
+    const wide = this.pieces !== null;
+    if (program.base === null) {
+      const linear = wide ? e.merge_linear_f32 : e.merge_linear_bf16;
+      return linear(out, at, scales, n, lambda, count) === 0;
+    }
     const base = inputs[program.base]!;
     const { combine } = program;
     if (combine.op === "elect") {
       const zero = { drop: 0, positive: 1, negative: 2 }[combine.zero as ZeroSign];
-      return e.merge_elect_bf16(
-        out,
-        base,
-        at,
-        scales,
-        this.maskPointers,
-        this.above,
-        n,
-        lambda,
-        zero,
-        combine.divide ? 1 : 0,
-        this.weights,
-        count,
-      );
+      const divide = combine.divide ? 1 : 0;
+      const { maskPointers, above, weights } = this;
+      const elect = wide ? e.merge_elect_f32 : e.merge_elect_bf16;
+      return elect(out, base, at, scales, maskPointers, above, n, lambda, zero, divide, weights, count) === 0;
     }
-    if (this.anyMask) return e.merge_dare_bf16(out, base, at, scales, this.maskPointers, n, lambda, count);
-    return e.merge_delta_bf16(out, base, at, scales, n, lambda, count);
+    if (this.anyMask) {
+      const dare = wide ? e.merge_dare_f32 : e.merge_dare_bf16;
+      return dare(out, base, at, scales, this.maskPointers, n, lambda, count) === 0;
+    }
+    const delta = wide ? e.merge_delta_f32 : e.merge_delta_bf16;
+    return delta(out, base, at, scales, n, lambda, count) === 0;
+  }
+}
+
+/** Inputs and output of the f32 kernels, a piece at a time. Inputs in f32 are taken, and an output in f32 is made, in place. */
+class Pieces {
+  private readonly lanes: readonly LaneKernels[];
+  private readonly out: LaneKernels;
+  private readonly widths: readonly number[];
+  private readonly outWidth: number;
+  /** Where the pieces go; 0: in place. */
+  private readonly rooms: readonly number[];
+  private readonly outRoom: number;
+  private readonly decoded: number[];
+
+  constructor(kernel: Kernel, program: MergeProgram, scratch: Scratch) {
+    const room = (dtype: FloatDtype) => (dtype === "F32" ? 0 : scratch.take(4 * pieceElements));
+    this.lanes = program.inputs.map((d) => kernelsFor(kernel, d));
+    this.out = kernelsFor(kernel, program.out);
+    this.widths = program.inputs.map(byteWidth);
+    this.outWidth = byteWidth(program.out);
+    this.rooms = program.inputs.map(room);
+    this.outRoom = room(program.out);
+    this.decoded = program.inputs.map(() => 0);
+  }
+
+  /** Pointers to `count` elements of each input from element `first` of the tile on, in f32. */
+  decode(inputs: readonly number[], first: number, count: number): readonly number[] {
+    for (let i = 0; i < inputs.length; i++) {
+      const from = inputs[i]! + first * this.widths[i]!;
+      if (this.rooms[i] !== 0) this.lanes[i]!.decode(this.rooms[i]!, from, count);
+      this.decoded[i] = this.rooms[i] || from;
+    }
+    return this.decoded;
+  }
+
+  /** Where to merge to. */
+  target(out: number, first: number): number {
+    return this.outRoom || out + first * this.outWidth;
+  }
+
+  /** Whether all is finite once it is rounded. */
+  encode(out: number, first: number, count: number): boolean {
+    if (this.outRoom === 0) return true;
+    const to = out + first * this.outWidth;
+    this.out.encode(to, this.outRoom, count);
+    return this.out.nonfinite(to, count) === 0;
   }
 }

@@ -215,7 +215,24 @@ export interface KernelExports {
     lambda: number,
     count: number,
   ): number;
+  merge_linear_f32(
+    out: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    models: number,
+    lambda: number,
+    count: number,
+  ): number;
   merge_delta_bf16(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    models: number,
+    lambda: number,
+    count: number,
+  ): number;
+  merge_delta_f32(
     out: Pointer,
     base: Pointer,
     inputs: Pointer,
@@ -235,6 +252,16 @@ export interface KernelExports {
     lambda: number,
     count: number,
   ): number;
+  merge_dare_f32(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    masks: Pointer,
+    models: number,
+    lambda: number,
+    count: number,
+  ): number;
   merge_elect_bf16(
     out: Pointer,
     base: Pointer,
@@ -243,6 +270,20 @@ export interface KernelExports {
     /** u32 pointers, 0 for a model without a mask. */
     masks: Pointer,
     /** u32 keys, 0 for a model that is not trimmed. */
+    above: Pointer,
+    models: number,
+    lambda: number,
+    zero: number,
+    divide: number,
+    weights: Pointer,
+    count: number,
+  ): number;
+  merge_elect_f32(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    masks: Pointer,
     above: Pointer,
     models: number,
     lambda: number,

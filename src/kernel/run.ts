@@ -4,7 +4,7 @@
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 import { FactorRun } from "./factor-run.ts";
-import { fuse } from "./fused.ts";
+import { fuse, fusedScratch } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { MatrixRun } from "./matrix.ts";
@@ -34,7 +34,7 @@ export type { TaskIo } from "./task-io.ts";
 export function scratchBytes(inputs: number, columns = 0): number {
   const histograms = inputs * histogramBytes + 4096;
   if (columns > 0) return tileScratch(inputs, rowTile(columns)) + rowScratch(columns, inputs) + histograms;
-  return tileScratch(inputs, tileElements) + (inputs + 1) * tileElements + histograms;
+  return tileScratch(inputs, tileElements) + fusedScratch(inputs) + histograms;
 }
 
 function tileScratch(inputs: number, tile: number): number {

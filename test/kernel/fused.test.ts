@@ -1,8 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { fuse } from "../../src/kernel/fused.ts";
 import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
+import { kernelsFor } from "../../src/kernel/lanes.ts";
 import type { Combine, Keep, MergeProgram, Term } from "../../src/kernel/program.ts";
 import { TileMerger } from "../../src/kernel/tile.ts";
+import type { FloatDtype } from "../../src/tensor/dtype.ts";
 
 const kernel = createKernel(compileKernel(), 4 << 20);
 const every = Number.MAX_SAFE_INTEGER;
@@ -28,23 +30,44 @@ function fill(bits: Uint16Array, next: () => number, specials: boolean): void {
   }
 }
 
+/** A tile of `dtype`; where it has more bits than bf16, they are used. */
+function fillAs(dtype: FloatDtype, pointer: number, next: () => number, specials: boolean): void {
+  const { buffer } = kernel.memory;
+  const narrow = new Uint16Array(buffer, dtype === "BF16" ? pointer : spare, 4096);
+  fill(narrow, next, specials);
+  if (dtype === "BF16") return;
+  const wide = new Uint32Array(buffer, spare + area, 4096);
+  for (let i = 0; i < 4096; i++) {
+    // Subnormals of f16 among them; infinities stay what they are.
+    const bits = next() % 29 === 0 && !specials ? 0x3380 + (next() & 0xff) : narrow[i]!;
+    wide[i] = ((bits << 16) | ((bits & 0x7f80) === 0x7f80 ? 0 : next() & 0xffff)) >>> 0;
+  }
+  kernelsFor(kernel, dtype).encode(pointer, spare + area, 4096);
+}
+
+const area = 32768;
+const spare = kernel.heapStart + 20 * area;
+
 function run(program: MergeProgram, count: number, first: number, seed: number, specials: boolean) {
-  const inputs = program.inputs.map((_, i) => kernel.heapStart + i * 8192);
+  const inputs = program.inputs.map((_, i) => kernel.heapStart + i * area);
   const next = randomBits(seed);
-  for (const p of inputs) fill(new Uint16Array(kernel.memory.buffer, p, 4096), next, specials);
-  const outs = [kernel.heapStart + 20 * 8192, kernel.heapStart + 21 * 8192];
-  for (const p of outs) kernel.u8(p, 8192).fill(0x5a);
-  const scratch = { start: kernel.heapStart + 24 * 8192, end: kernel.heapStart + 200 * 8192 };
+  inputs.forEach((p, i) => {
+    fillAs(program.inputs[i]!, p, next, specials);
+  });
+  const outs = [kernel.heapStart + 16 * area, kernel.heapStart + 17 * area];
+  for (const p of outs) kernel.u8(p, area).fill(0x5a);
+  const scratch = { start: kernel.heapStart + 22 * area, end: kernel.heapStart + 60 * area };
   const plain = new TileMerger(kernel, program, policy, scratch);
   plain.tile(inputs, outs[0]!, first, count, specials);
   const kept = program.terms.map(() => 0);
-  const fused = fuse(kernel, program, { start: scratch.end, end: kernel.heapStart + 400 * 8192 }, kept);
-  const beyond = [...inputs, outs[0]!].some((p) => kernel.exports.nonfinite_bf16(p, count) > 0);
+  const fused = fuse(kernel, program, { start: scratch.end, end: kernel.heapStart + 100 * area }, kept);
+  const bad = (dtype: FloatDtype, p: number) => kernelsFor(kernel, dtype).nonfinite(p, count) > 0;
+  const beyond = program.inputs.some((d, i) => bad(d, inputs[i]!)) || bad(program.out, outs[0]!);
   const done = fused?.tile(inputs, outs[1]!, first, count);
   return {
     done,
     beyond,
-    same: Buffer.compare(kernel.u8(outs[0]!, 8192), kernel.u8(outs[1]!, 8192)) === 0,
+    same: Buffer.compare(kernel.u8(outs[0]!, area), kernel.u8(outs[1]!, area)) === 0,
     kept,
     plainKept: plain.kept,
   };
@@ -131,6 +154,35 @@ describe("a fused program gives the bits of its separate steps", () => {
       }
     });
   }
+  const mixed: FloatDtype[] = ["F32", "BF16", "F16"];
+  const shapesOf: [string, (i: number) => FloatDtype, FloatDtype][] = [
+    ["f32", () => "F32", "F32"],
+    ["f16", () => "F16", "F16"],
+    ["bf16 to f32", () => "BF16", "F32"],
+    ["f32, bf16 and f16 to bf16", (i) => mixed[i % 3]!, "BF16"],
+    ["f16 and fp8 to fp8", (i) => (i % 2 ? "F8_E4M3" : "F16"), "F8_E4M3"],
+    ["f64 to f64", () => "F64", "F64"],
+  ];
+  for (const [title, dtypeOf, out] of shapesOf) {
+    test(title, () => {
+      const wide = (p: MergeProgram): MergeProgram => ({ ...p, inputs: p.inputs.map((_, i) => dtypeOf(i)), out });
+      const made = shapes.filter(([name]) => !name.startsWith("a window"));
+      for (const [name, make] of made) {
+        for (const models of [1, 2, 3, 4, 5, 9, 13]) {
+          for (const count of [1, 15, 17, 1023, 1025, 4096]) {
+            for (const specials of [false, true]) {
+              const r = run(wide(make(models)), count, 4096 * 3, models * 1000 + count, specials);
+              const done = !r.beyond;
+              const found = { name, models, count, specials, done: r.done, same: r.same || !done };
+              expect(found).toEqual({ name, models, count, specials, done, same: true });
+              if (done && !name.startsWith("TIES") && !name.startsWith("DARE with"))
+                expect(r.kept).toEqual(r.plainKept);
+            }
+          }
+        }
+      }
+    });
+  }
   test("counts what the masks keep", () => {
     const r = run(program(3, true, sum, masked), 4096, 0, 5, false);
     expect(r.kept).toEqual(r.plainKept);
@@ -143,7 +195,7 @@ describe("a fused program gives the bits of its separate steps", () => {
     const count: MergeProgram = {
       ...program(2, true, { op: "elect", by: "count", zero: "drop", divide: false }, () => ({})),
     };
-    const wide: MergeProgram = { ...program(2, true, sum, () => ({})), out: "F32" };
+    const wide: MergeProgram = { ...program(2, true, sum, windowed), out: "F32" };
     const region = { start: kernel.heapStart, end: kernel.heapStart + (1 << 20) };
     const idle: MergeProgram = { ...program(2, true, sum, () => ({})), inputs: ["BF16", "BF16", "BF16", "BF16"] };
     const top = { key: 9, equalBefore: every };

@@ -1,6 +1,48 @@
 import { describe, expect, test } from "bun:test";
 import * as reference from "../../src/kernel/reference.ts";
-import { bytes, damage, halves, integerDifference, lengths, put, random, reset, room, run, sample } from "./harness.ts";
+import {
+  bytes,
+  damage,
+  halves,
+  integerDifference,
+  lengths,
+  put,
+  random,
+  reset,
+  room,
+  run,
+  sample,
+  words,
+} from "./harness.ts";
+
+type Bits = Uint16Array | Uint32Array;
+
+/** The dtypes that have fused kernels. */
+const dtypes = {
+  bf16: {
+    width: 2,
+    exponent: 0x7f80,
+    read: halves as (at: number, count: number) => Bits,
+    decode: run.decode_bf16,
+    encode: run.encode_bf16,
+    linear: run.merge_linear_bf16,
+    delta: run.merge_delta_bf16,
+    dare: run.merge_dare_bf16,
+    elect: run.merge_elect_bf16,
+  },
+  f32: {
+    width: 4,
+    exponent: 0x7f800000,
+    read: words as (at: number, count: number) => Bits,
+    decode: run.decode_f32,
+    encode: run.encode_f32,
+    linear: run.merge_linear_f32,
+    delta: run.merge_delta_f32,
+    dare: run.merge_dare_f32,
+    elect: run.merge_elect_f32,
+  },
+};
+type Dtype = keyof typeof dtypes;
 
 /** near: finite, the models near their base. huge: finite, near the largest number. specials: NaN and infinities among them. */
 type Kind = "near" | "huge" | "specials";
@@ -26,8 +68,15 @@ function models(count: number, number: number, seed: number, kind: Kind): { base
   return { base: base.map((bits, i) => (spots[i] ? huge() : bits)), inputs };
 }
 
-function isBeyond(bits: Uint16Array): boolean {
-  return bits.some((b) => (b & 0x7f80) === 0x7f80);
+function isBeyond(bits: Bits, exponent: number): boolean {
+  return (bits as Uint32Array).some((b) => (b & exponent) === exponent);
+}
+
+/** As f32 with low halves too, the same ones in all models, so that deltas stay equal or opposite. */
+function widened(bits: Uint16Array): Uint32Array {
+  const draw = random(bits.length + 7);
+  const low = Array.from(bits, () => (draw() % 3 ? draw() & 0xffff : 0));
+  return Uint32Array.from(bits, (b, i) => ((b << 16) | low[i]!) >>> 0);
 }
 
 const numbers = (values: number[]) => put(Float32Array.from(values), 4);
@@ -44,22 +93,24 @@ interface Program {
 
 /** The program by the separate kernels. */
 function unfused(
+  dtype: Dtype,
   program: Program,
   at: { base: number; inputs: number[]; masks: number[] },
   scales: number[],
   weights: number[],
   count: number,
 ): number {
+  const { width, decode, encode } = dtypes[dtype];
   const tile = () => room(count * 4);
   const number = at.inputs.length;
   const base = tile();
   const votes = room(count * 4 * number);
   const acc = tile();
-  const out = room(count * 2);
-  if (program.base) run.decode_bf16(base, at.base, count);
+  const out = room(count * width);
+  if (program.base) decode(base, at.base, count);
   at.inputs.forEach((input, m) => {
     const x = votes + m * count * 4;
-    run.decode_bf16(x, input, count);
+    decode(x, input, count);
     if (program.base) run.delta(x, x, base, count);
     if (at.masks[m]) run.select(x, at.masks[m]!, count);
     if (program.above[m]) run.trim(x, program.above[m]!, 0x7fffffff, count);
@@ -73,11 +124,12 @@ function unfused(
   }
   if (program.base) run.finish(acc, base, acc, program.lambda, count);
   else run.scale(acc, acc, program.lambda, count);
-  run.encode_bf16(out, acc, count);
+  encode(out, acc, count);
   return out;
 }
 
 function fused(
+  dtype: Dtype,
   program: Program,
   at: { base: number; inputs: number[]; masks: number[] },
   scales: number[],
@@ -86,7 +138,8 @@ function fused(
   misalign: number,
 ): { out: number; beyond: number } {
   const number = at.inputs.length;
-  const out = room(count * 2, misalign);
+  const kernels = dtypes[dtype];
+  const out = room(count * kernels.width, misalign);
   const [inputs, c] = [pointers(at.inputs), numbers(scales)];
   const { lambda } = program;
   const weightsAt = numbers(weights);
@@ -95,30 +148,26 @@ function fused(
   const merge = () => {
     if (program.elect) {
       const [zero, divide] = program.elect;
-      return run.merge_elect_bf16(
-        out,
-        at.base,
-        inputs,
-        c,
-        masks,
-        above,
-        number,
-        lambda,
-        zero,
-        divide,
-        weightsAt,
-        count,
-      );
+      return kernels.elect(out, at.base, inputs, c, masks, above, number, lambda, zero, divide, weightsAt, count);
     }
-    if (!program.base) return run.merge_linear_bf16(out, inputs, c, number, lambda, count);
-    if (at.masks.some(Boolean)) return run.merge_dare_bf16(out, at.base, inputs, c, masks, number, lambda, count);
-    return run.merge_delta_bf16(out, at.base, inputs, c, number, lambda, count);
+    if (!program.base) return kernels.linear(out, inputs, c, number, lambda, count);
+    if (at.masks.some(Boolean)) return kernels.dare(out, at.base, inputs, c, masks, number, lambda, count);
+    return kernels.delta(out, at.base, inputs, c, number, lambda, count);
   };
   return { out, beyond: merge() };
 }
 
-function compare(program: Program, number: number, count: number, kind: Kind, unit: boolean, spoil = -1): string {
+function compare(
+  dtype: Dtype,
+  program: Program,
+  number: number,
+  count: number,
+  kind: Kind,
+  unit: boolean,
+  spoil = -1,
+): string {
   reset();
+  const { width, exponent, read } = dtypes[dtype];
   const draw = random(count + number);
   const data = models(count, number, count * 13 + number, kind);
   const masks = data.inputs.map(() => Uint8Array.from({ length: count }, () => (draw() % 3 ? 0xff : 0)));
@@ -126,26 +175,26 @@ function compare(program: Program, number: number, count: number, kind: Kind, un
   // One special value in one input, also where a mask drops it.
   if (spoil >= 0)
     used[spoil % used.length]![(spoil * 31) % count] = [0x7f80, 0xff80, 0x7fc0, 0xffff, 0x7f81][spoil % 5]!;
+  const shaped = (bits: Uint16Array): Bits => (dtype === "bf16" ? bits : widened(bits));
+  const inputs = data.inputs.map(shaped);
   const at = {
-    base: put(data.base, 2),
-    inputs: data.inputs.map((input, m) => put(input, m * 2)),
+    base: put(shaped(data.base), width),
+    inputs: inputs.map((input, m) => put(input, m * width)),
     masks: masks.map((mask, m) => (program.masked[m % program.masked.length] ? put(mask, m + 1) : 0)),
   };
   const cyclic = { ...program, above: data.inputs.map((_, m) => program.above[m % program.above.length]!) };
   const scales = data.inputs.map((_, m) => (unit ? 1 : Math.fround([0.3, 1, -0.7, 10][m % 4]!)));
   const weights = data.inputs.map((_, m) => (unit ? 1 : Math.fround([0.5, 1, -0.5, 1e-9][m % 4]!)));
-  const expected = halves(unfused(cyclic, at, scales, weights, count), count);
-  const { out, beyond } = fused(cyclic, at, scales, weights, count, (count * 2) % 14);
-  const expectedBeyond = Number([...used, expected].some(isBeyond));
+  const expected = read(unfused(dtype, cyclic, at, scales, weights, count), count);
+  const { out, beyond } = fused(dtype, cyclic, at, scales, weights, count, (count * 2) % 14);
+  const expectedBeyond = Number(used.some((bits) => isBeyond(bits, 0x7f80)) || isBeyond(expected, exponent));
   const wrong =
     (beyond !== expectedBeyond ? `${beyond} was returned` : "") ||
-    (beyond ? "" : integerDifference(halves(out, count), expected)) ||
+    (beyond ? "" : integerDifference(read(out, count), expected)) ||
     damage();
   if (
     !wrong &&
-    data.inputs.every(
-      (input, m) => integerDifference(new Uint16Array(bytes(at.inputs[m]!, count * 2).buffer), input) === "",
-    )
+    inputs.every((input, m) => !integerDifference(bytes(at.inputs[m]!, count * width), new Uint8Array(input.buffer)))
   )
     return "";
   return `${number} models, ${count} elements, ${unit ? "scales of 1" : "any scales"}: ${wrong || "an input changed"}`;
@@ -185,24 +234,35 @@ function* cases(): Generator<[number, number, boolean]> {
   }
 }
 
-describe("a fused kernel gives the bits of the separate ones, and says whether all numbers are finite", () => {
-  for (const [name, program] of programs) {
-    for (const kind of ["near", "huge", "specials"] as const) {
-      test(`${name}, 1 to 14 models, every tail, ${kind}`, () => {
-        for (const [number, count, unit] of cases()) {
-          const wrong = compare(program, number, count, kind, unit);
+for (const dtype of ["bf16", "f32"] as const)
+  describe(`a fused kernel (${dtype}) gives the bits of the separate ones, and says whether all numbers are finite`, () => {
+    for (const [name, program] of programs) {
+      for (const kind of ["near", "huge", "specials"] as const) {
+        test(`${name}, 1 to 14 models, every tail, ${kind}`, () => {
+          for (const [number, count, unit] of cases()) {
+            const wrong = compare(dtype, program, number, count, kind, unit);
+            if (wrong) expect(wrong).toBe("");
+          }
+        });
+      }
+      test(`${name}: one special value anywhere is noticed`, () => {
+        for (let spoil = 0; spoil < 600; spoil++) {
+          const wrong = compare(
+            dtype,
+            program,
+            1 + (spoil % 10),
+            [5, 16, 40, 64][spoil % 4]!,
+            "near",
+            spoil % 3 === 0,
+            spoil,
+          );
           if (wrong) expect(wrong).toBe("");
         }
       });
     }
-    test(`${name}: one special value anywhere is noticed`, () => {
-      for (let spoil = 0; spoil < 600; spoil++) {
-        const wrong = compare(program, 1 + (spoil % 10), [5, 16, 40, 64][spoil % 4]!, "near", spoil % 3 === 0, spoil);
-        if (wrong) expect(wrong).toBe("");
-      }
-    });
-  }
+  });
 
+describe("the fused kernels", () => {
   test("NaN votes of finite inputs are not lost: a weight of 0 on a delta that overflows", () => {
     const [base, x] = [0x7f7f, 0xff7f];
     for (const number of [1, 2, 3, 4, 5]) {
