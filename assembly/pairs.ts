@@ -64,15 +64,24 @@ export function pack(even: v128, odd: v128, unit: v128, upper: v128, half: v128)
   return v128.bitselect(rounded(odd, unit, half), i32x4.dot_i16x8_s(rounded(even, unit, half), unit), upper);
 }
 
-/** The largest magnitude of the bf16 (`Wide`: f32) that went by, as bits shifted left by one, which drops the sign. */
-export function larger<Wide>(top: v128, v: v128): v128 {
-  return isFloat<Wide>() ? i32x4.max_u(top, i32x4.add(v, v)) : i16x8.max_u(top, i16x8.add(v, v));
+/** The largest magnitude of the bf16 that went by, as bits shifted left by one, which drops the sign. */
+export function larger(top: v128, v: v128): v128 {
+  return i16x8.max_u(top, i16x8.add(v, v));
 }
 
 /** Whether a NaN or an infinity went by: they have all exponent bits set. */
-export function isBeyond<Wide>(top: v128): i32 {
-  if (isFloat<Wide>()) return i32(v128.any_true(i32x4.ge_u(top, i32x4.splat(0xff000000))));
+export function isBeyond(top: v128): i32 {
   return i32(v128.any_true(i16x8.ge_u(top, i16x8.splat(<i16>0xff00))));
+}
+
+/** Both of bf16, or (`Wide`) of f32. */
+function largest<Wide>(top: v128, v: v128): v128 {
+  return isFloat<Wide>() ? i32x4.max_u(top, i32x4.add(v, v)) : larger(top, v);
+}
+
+export function wentBeyond<Wide>(top: v128): i32 {
+  if (!isFloat<Wide>()) return isBeyond(top);
+  return i32(v128.any_true(i32x4.ge_u(top, i32x4.splat(0xff000000))));
 }
 
 // Eight elements are handled together. Of bf16 they are one vector, `raw`, and then its even and its odd ones; of f32 (`Wide`) the
@@ -134,8 +143,8 @@ export function secondKept<Wide, Masked>(delta: v128, raw: v128): v128 {
 /** `larger` of eight elements. */
 @inline
 export function largerOf<Wide, High>(top: v128, x: usize): v128 {
-  if (!isFloat<Wide>()) return larger<Wide>(top, plainOf<Wide, High>(x));
-  return larger<Wide>(larger<Wide>(top, firstOf<Wide, High>(x, top, top)), secondOf<Wide, High>(x, top, top));
+  if (!isFloat<Wide>()) return largest<Wide>(top, plainOf<Wide, High>(x));
+  return largest<Wide>(largest<Wide>(top, firstOf<Wide, High>(x, top, top)), secondOf<Wide, High>(x, top, top));
 }
 
 /** Rounds and stores eight elements, and returns `larger` of what it stored. */
@@ -149,10 +158,10 @@ export function storeOf<Wide, High>(out: usize, a: v128, b: v128, top: v128, uni
       v128.store(out, a);
       v128.store(out, b, 16);
     }
-    return larger<Wide>(larger<Wide>(top, a), b);
+    return largest<Wide>(largest<Wide>(top, a), b);
   }
   const merged = pack(a, b, unit, upper, half);
   if (isFloat<High>()) v128.store(out, merged, 16);
   else v128.store(out, merged);
-  return larger<Wide>(top, merged);
+  return largest<Wide>(top, merged);
 }

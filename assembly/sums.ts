@@ -7,8 +7,8 @@
 // models, so the bits do too.
 
 import {
-  firstKept, firstOf, isBeyond, largerOf, No, plainOf, rawOf, secondKept, secondOf, storeOf, underHalf, unitUpper, upperHalves,
-  widthOf, Yes,
+  firstKept, firstOf, largerOf, No, plainOf, rawOf, secondKept, secondOf, storeOf, underHalf, unitUpper, upperHalves,
+  wentBeyond, widthOf, Yes,
 } from "./pairs";
 
 /** Elements that several passes take together: inputs and partial sums stay in the first cache. */
@@ -164,22 +164,22 @@ export function summed<Wide, Based, Masked>(
   end: usize,
 ): i32 {
   let last = closing<Wide, Based, Masked, Yes>(models);
-  if (models <= 4) return isBeyond<Wide>(last(out, base, inputs, scales, masks, lambda, first, end));
+  if (models <= 4) return wentBeyond<Wide>(last(out, base, inputs, scales, masks, lambda, first, end));
   last = closing<Wide, Based, Masked, No>(((models - 1) & 3) + 1);
   let beyond = 0;
   for (; first < end; first += chunkElements) {
     const to = min(first + chunkElements, end);
     let top = pass<Wide, Based, Masked, Yes, Yes, Yes, Yes, No>(out, base, inputs, scales, masks, lambda, first, to);
-    beyond |= isBeyond<Wide>(top);
+    beyond |= wentBeyond<Wide>(top);
     let done: usize = 4;
     for (; models - done > 4; done += 4) {
       const at = done << 2;
       top = pass<Wide, Based, Masked, Yes, Yes, Yes, No, No>(out, base, inputs + at, scales + at, masks + at, lambda, first, to);
-      beyond |= isBeyond<Wide>(top);
+      beyond |= wentBeyond<Wide>(top);
     }
     const at = done << 2;
     top = last(out, base, inputs + at, scales + at, masks + at, lambda, first, to);
-    beyond |= isBeyond<Wide>(top);
+    beyond |= wentBeyond<Wide>(top);
   }
   return beyond;
 }

@@ -2,8 +2,8 @@
 // return and for what keeps a NaN from getting lost.
 
 import {
-  firstKept, firstOf, isBeyond, largerOf, magnitudeBits, No, plainOf, rawOf, secondKept, secondOf, signBits, storeOf, underHalf,
-  unitUpper, upperHalves, widthOf,
+  firstKept, firstOf, largerOf, magnitudeBits, No, plainOf, rawOf, secondKept, secondOf, signBits, storeOf, underHalf,
+  unitUpper, upperHalves, wentBeyond, widthOf,
 } from "./pairs";
 import { agrees, electedOf, flipOf, tieOf } from "./ties";
 
@@ -217,7 +217,7 @@ export function electedFew<Wide, Third, Fourth, Masked, Positive, Divided, Unit>
       if (isFloat<Fourth>()) top = largerOf<Wide, No>(top, pD + at);
     }
   }
-  return isBeyond<Wide>(top);
+  return wentBeyond<Wide>(top);
 }
 
 /**
@@ -310,5 +310,5 @@ export function electedMany<Wide, Masked>(
     const m1 = f32x4.add(b1, f32x4.mul(factor, total1));
     top = storeOf<Wide, No>(out + at, m0, m1, top, unit, upper, half);
   }
-  return isBeyond<Wide>(top);
+  return wentBeyond<Wide>(top);
 }
