@@ -30,7 +30,7 @@ import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { cutLines, resolveKeep, resolveProgram, resolveSelection, resolveVote } from "./scalars.ts";
 
 /** Tensors in work at the same time. A survey of one overlaps the slices of the others. */
-const openTensors = 8;
+const openTensors = 4;
 
 /** What happened to one tensor, when its last slice is in. */
 export interface TensorOutcome {

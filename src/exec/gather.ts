@@ -4,7 +4,7 @@ import { columnTaskElements } from "../kernel/lines.ts";
 import type { Operand, Survey, ThresholdOperand } from "../kernel/program.ts";
 import { pieceElements, rowColumns, tileElements } from "../kernel/program.ts";
 import type { Norms, SurveyResult, Threshold } from "../methods/method.ts";
-import type { RoundOutcome, RoundRequest } from "./rounds.ts";
+import { giveBack, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { Sample, samplePieces } from "./sample.ts";
 import { plain } from "./search.ts";
 import { type Cut, everyEqual, Selection } from "./selection.ts";
@@ -71,6 +71,7 @@ function* thresholds(
     if (got.op !== "histogram") throw new TypeError("expected a histogram");
     open.forEach(({ search }, i) => {
       search.take(got.above[i]!, got.nonzero[i]!, got.slots[i]!);
+      giveBack(got.slots[i]!);
     });
   }
   const cuts = selections.flatMap((s) => s.cuts.map((cut) => ({ cut, selection: s })));

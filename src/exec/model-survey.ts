@@ -5,7 +5,7 @@ import type { Operand, SurveyPart, ThresholdOperand } from "../kernel/program.ts
 import { pieceElements } from "../kernel/program.ts";
 import type { Norms, Threshold } from "../methods/method.ts";
 import { located, normsOf } from "./gather.ts";
-import { addPairs, emptySlots, RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
+import { addPairs, emptySlots, giveBack, RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { Sample, spreadPieces } from "./sample.ts";
 import { plain } from "./search.ts";
 import { type Cut, everyEqual, Selection } from "./selection.ts";
@@ -179,7 +179,10 @@ function* searched(
         });
       },
     };
-    for (const o of open) o.search.take(o.above, o.nonzero, o.slots);
+    for (const o of open) {
+      o.search.take(o.above, o.nonzero, o.slots);
+      giveBack(o.slots);
+    }
   }
 }
 

@@ -3,7 +3,7 @@
 
 import { type Lines, lineCount, rowParts } from "../kernel/lines.ts";
 import type { HistogramOperand, SurveyPart, SurveyRound } from "../kernel/program.ts";
-import { severalKeys, tileElements } from "../kernel/program.ts";
+import { maxSlots, severalKeys, tileElements } from "../kernel/program.ts";
 
 /** A round to be run over elements [first, first + count), or in one task over `pieces` that have `count` elements together. */
 export interface RoundRequest {
@@ -148,9 +148,22 @@ function addLines(to: Float64Array, dots: Float64Array, lines: Lines, first: num
 
 type Bins = Pick<HistogramOperand, "low" | "high" | "shift">;
 
+/** Slots that are read and done with. New ones for every tensor would lie about until a collector comes by. */
+const spare: Slots[] = [];
+/** Of as many tensors as are open at a time, with both ends of a window for a few models each. */
+const mostSpare = 32;
+
 export function emptySlots({ low, high, shift }: Bins): Slots {
   const used = ((high - 1 - low) >>> shift) + 1;
-  return { keys: new Uint32Array(used), counts: new Float64Array(used) };
+  const { keys, counts } = spare.pop() ?? { keys: new Uint32Array(maxSlots), counts: new Float64Array(maxSlots) };
+  counts.fill(0, 0, used);
+  return { keys: keys.subarray(0, used), counts: counts.subarray(0, used) };
+}
+
+/** Takes slots back that nobody looks at any more. */
+export function giveBack({ keys, counts }: Slots): void {
+  if (spare.length >= mostSpare || keys.buffer.byteLength !== maxSlots * 4) return;
+  spare.push({ keys: new Uint32Array(keys.buffer), counts: new Float64Array(counts.buffer) });
 }
 
 /** Adds what a slice has counted; in any order. */

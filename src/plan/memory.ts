@@ -19,7 +19,7 @@ export const readAheadBytes = readAheadLanes * 2 * MiB;
 /** Elements of a slice: 4 Mi are 8 MiB of bf16 for each stream, some 10 ms of work. */
 export const defaultSliceElements = 4 * 1024 * 1024;
 /** Surveys of a coordinator: tensors open at a time, each with a key and a count in f64 per slot and operand, and a part in flight. */
-export const openTensors = 8;
+export const openTensors = 4;
 const histogramBytes = maxSlots * (4 + 8 + 8);
 
 /** What the coordinator holds for a run of rows, and for a token of a vocabulary while and after it is read; measured with 150k-token ones. */
