@@ -108,9 +108,9 @@ export function matrixTaskBytes(program: MatrixProgram, viewBytes: number): numb
   return ioBytes(program) + viewBytes + matrixBytes(program);
 }
 
-/** Five stripes: base and model as they are stored, both in f32, and one turned; and the sum of models beside them. */
+/** Stripes: base and model as they are stored, which may be f64, both in f32, and one turned; and the sum of models beside them. */
 function ioBytes(program: MatrixProgram): number {
-  return 6 * (stripeOf(program) * 4 + 64) + tileScratchBytes;
+  return 8 * (stripeOf(program) * 4 + 64) + tileScratchBytes;
 }
 
 /** A row of a matrix that is turned is no longer than its other side, so memory for the matrix holds many. */

@@ -86,8 +86,9 @@ export class MatrixRun {
     const tiles = take(tileScratchBytes);
     this.tileRegion = { start: tiles, end: at };
     const stripeBytes = this.stripe * 4;
-    this.rawBase = take(stripeBytes);
-    this.rawModel = take(stripeBytes);
+    // As stored: up to 8 bytes an element.
+    this.rawBase = take(2 * stripeBytes);
+    this.rawModel = take(2 * stripeBytes);
     this.base = take(stripeBytes);
     this.model = take(stripeBytes);
     this.sum = take(stripeBytes);

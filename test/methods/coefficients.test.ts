@@ -148,6 +148,7 @@ describe("passthrough", () => {
     bool: data("BOOL", [12]),
     f64: { dtype: "F64", shape: [1], data: odd.slice(0, 8) },
     i64: { dtype: "I64", shape: [1], data: odd.slice(4) },
+    scales: { dtype: "F8_E8M0" as "F8_E4M3", shape: [12], data: odd },
   };
   const run = (temp: string, recipe: Record<string, unknown>, only?: string[]) => {
     const some = Object.fromEntries(Object.entries(tensors).filter(([name]) => !only || only.includes(name)));
@@ -185,8 +186,8 @@ describe("passthrough", () => {
     }));
   test("a dtype that cannot be computed with is refused where it would change", () =>
     withTempFolder(async (temp) => {
-      await expect(run(temp, { parameters: { scale: 2 } }, ["f64"])).rejects.toThrow(/its dtype is F64/);
-      await expect(run(temp, { dtype: "bfloat16" }, ["f64"])).rejects.toThrow(/its dtype is F64/);
+      await expect(run(temp, { parameters: { scale: 2 } }, ["scales"])).rejects.toThrow(/its dtype is F8_E8M0/);
+      await expect(run(temp, { dtype: "bfloat16" }, ["scales"])).rejects.toThrow(/its dtype is F8_E8M0/);
     }));
 });
 
