@@ -320,11 +320,11 @@ describe("memory and time are planned", () => {
     expect([plain.plan.flops, plain.plan.memory.matrixBytes]).toEqual([0, 0]);
   });
   test("little memory leaves fewer workers, and too little is refused with what would do", async () => {
-    const request = requestFor(recipe("tsv"), { workers: 64, memoryBytes: 256 << 20 });
+    const request = requestFor(recipe("tsv"), { workers: 64, memoryBytes: 320 << 20 });
     const { plan } = await prepare(request, testHost());
     expect(plan.memory.workers).toBeLessThan(64);
     expect(plan.memory.workers).toBeGreaterThan(1);
-    expect(plan.memory.peakBytes).toBeLessThanOrEqual(256 << 20);
+    expect(plan.memory.peakBytes).toBeLessThanOrEqual(320 << 20);
     const error = await prepare(requestFor(recipe("tsv"), { memoryBytes: 130 << 20 }), testHost()).catch((e) => e);
     const least = Number(/--memory (\d+)MiB/.exec(error.message + (error.diagnostics?.[0]?.hint ?? ""))![1]);
     expect(
