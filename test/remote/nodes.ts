@@ -40,6 +40,7 @@ export function appFetch(apps: readonly App[]): Fetch {
     // In one process nothing would stop what nobody waits for any more.
     const answer = Promise.resolve(apps[Number(hostname.slice(4))]!.request(pathname, init));
     const { signal } = init;
+    if (signal?.aborted) return Promise.reject(new Error("aborted"));
     return Promise.race([
       answer,
       new Promise<never>((_, reject) =>
