@@ -98,6 +98,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   bench: ["errors", "bytes", "tensor", "kernel", "exec", "host", "merge"],
   // Looks at what a merge would be given; nothing but the command line needs it.
   check: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "host", "merge"],
+  // Surveys what a merge would add up. Beside check, and like it known to the command line only.
+  analyze: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge"],
   cli: [
     "errors",
     "bytes",
@@ -112,6 +114,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "merge",
     "bench",
     "check",
+    "analyze",
   ],
 };
 
