@@ -44,11 +44,6 @@ const text = (file: string): string => readFileSync(join(folder, file), "utf8");
 const expected = JSON.parse(text("expected.json")) as Record<string, Expected>;
 const merged = JSON.parse(text("merged.json")) as Record<string, Record<string, Picked>>;
 
-/** Recipes that may still be refused as `recipe-unsupported`, and why. Once they are carried out they must hold like the others. */
-const waiting: Readonly<Record<string, string>> = {
-  "24-tokenizer-token-map.yml": "tokens of its own, and padding: vocabularies are not rebuilt yet",
-};
-
 function writeModels(documents: readonly Document[], cwd: string, dtype: "BF16" | "F32" = "BF16"): void {
   const names = new Set(documents.map((d) => d.name));
   for (const model of new Set(documents.flatMap((d) => [...d.models, ...(d.tokenizer_models ?? [])]))) {
@@ -158,14 +153,7 @@ describe("recipes as people publish them, from text to checkpoint", () => {
         writeModels(documents, cwd);
         const host = testHost({ cwd });
         const request = requestFor(text(file));
-        let prepared: Prepared;
-        try {
-          prepared = await prepare(request, host);
-        } catch (error) {
-          if (!(file in waiting) || !isBraidError(error)) throw error;
-          expect(error.diagnostics.map((d) => d.kind)).toEqual(["recipe-unsupported"]);
-          return;
-        }
+        const prepared = await prepare(request, host);
         const steps = [...prepared.earlier, prepared];
         expect(steps.map((s) => s.plan.method)).toEqual(documents.map((d) => d.method));
         const compared = steps.reduce((sum, step, i) => sum + comparePlan(step, documents[i]!), 0);
@@ -181,6 +169,31 @@ describe("recipes as people publish them, from text to checkpoint", () => {
         expect(config.num_hidden_layers).toBe(documents.at(-1)!.out_layers);
       }));
   }
+
+  test("24-tokenizer-token-map.yml takes the rows that its tokens name, adds its own and pads", () =>
+    withTempFolder(async (cwd) => {
+      const file = "24-tokenizer-token-map.yml";
+      writeModels([expected[file]!], cwd, "F32");
+      await merge(requestFor(inFloat32(text(file))), "out", { overwrite: false }, testHost({ cwd }));
+      const rowsOf = (folder: string) => {
+        const { shape, values } = readCheckpoint(join(cwd, folder)).get("model.embed_tokens.weight")!;
+        const [, width] = shape as [number, number];
+        return { shape, row: (id: number) => [...values.subarray(id * width, (id + 1) * width)] };
+      };
+      const [b, c, out] = [rowsOf("org/model-b"), rowsOf("org/model-c"), rowsOf("out")];
+      const { model, added_tokens } = JSON.parse(readFileSync(join(cwd, "out/tokenizer.json"), "utf8"));
+      const ids = new Map<string, number>(Object.entries(model.vocab));
+      for (const { content, id } of added_tokens) ids.set(content, id);
+      const row = (token: string) => out.row(ids.get(token)!);
+      // 16 tokens of the stand-ins and [UNUSED], made a multiple of 16.
+      expect(out.shape).toEqual([32, b.shape[1]!]);
+      expect(row("<|im_end|>")).toEqual(b.row(13));
+      expect(row("<|eot_id|>")).toEqual(c.row(14));
+      const zeros = b.row(0).map(() => 0);
+      expect([row("[UNUSED]"), out.row(31)]).toEqual([zeros, zeros]);
+      // Not forced: who has the token keeps its own row, and the rows are averaged.
+      expect(row("<|im_start|>")).toEqual(b.row(12).map((x, i) => Math.fround(Math.fround(x + c.row(12)[i]!) / 2)));
+    }));
 
   test("merged.json has a recipe of every method without chance", () => {
     const methods = new Set(Object.keys(merged).map((file) => expected[file]!.method));
