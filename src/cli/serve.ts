@@ -6,84 +6,21 @@ import { availableParallelism } from "node:os";
 import { resolve, sep } from "node:path";
 import { FileSource } from "../bytes/file.ts";
 import { fail, quote } from "../errors.ts";
-import { type Caller, createApp } from "../remote/app.ts";
+import { createApp } from "../remote/app.ts";
 import { realClock } from "../remote/clock.ts";
-import { frameOverhead, nodeLimits } from "../remote/limits.ts";
+import { nodeLimits } from "../remote/limits.ts";
 import { LocatorError, type Reach } from "../remote/locate.ts";
 import { attempt, runtimeName } from "./environment.ts";
 import { plural } from "./format.ts";
+import { checkBind, type Listener, listen, originOf } from "./listen.ts";
 import type { Context } from "./main.ts";
 import { type CommandOf, version } from "./program.ts";
 import { createThreadKernels } from "./serve-kernels.ts";
 import { writeDiagnostic } from "./terminal.ts";
 import { readToken } from "./token.ts";
 
-/** Seconds that a connection may be silent: as long as a request may take. Bun's own default ends slow answers after ten. */
-const idleSeconds = nodeLimits.requestMs / 1000;
-
-interface Listener {
-  readonly port: number;
-  stop(): Promise<void>;
-}
-
-type Handler = (request: Request, caller: Caller) => Response | Promise<Response>;
-
-interface DenoServer {
-  readonly addr: { readonly port: number };
-  shutdown(): Promise<void>;
-}
-interface DenoNamespace {
-  serve(
-    options: { hostname: string; port: number; onListen: () => void },
-    handler: (request: Request, info: { remoteAddr: { hostname: string } }) => Response | Promise<Response>,
-  ): DenoServer;
-}
-
-/** The two adapters: what a runtime's server gives, as a request and who sent it. */
-function listen(hostname: string, port: number, handler: Handler): Listener {
-  const { Deno: deno } = globalThis as unknown as { Deno?: DenoNamespace };
-  if (deno) {
-    const server = deno.serve({ hostname, port, onListen: () => {} }, (request, { remoteAddr }) =>
-      handler(request, { client: remoteAddr.hostname }),
-    );
-    return { port: server.addr.port, stop: () => server.shutdown() };
-  }
-  if (!("Bun" in globalThis)) fail("usage", "Cannot serve here: braid serve runs on Bun and Deno");
-  const server = Bun.serve({
-    hostname,
-    port,
-    idleTimeout: idleSeconds,
-    maxRequestBodySize: nodeLimits.sliceBytes + frameOverhead(nodeLimits),
-    fetch: (request, self) => {
-      const client = self.requestIP(request)?.address;
-      return handler(request, client === undefined ? {} : { client });
-    },
-  });
-  return { port: server.port ?? port, stop: () => server.stop(true) };
-}
-
-const loopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
-
-function checkBind(host: string, token: string | null, insecure: boolean): void {
-  if (loopback.test(host)) return;
-  if (token === null) {
-    fail("usage", `Cannot listen on ${host} without a token: whoever reaches it could use this machine`, {
-      hint: "Give --token-file or BRAID_TOKEN.",
-    });
-  }
-  if (!insecure) {
-    fail(
-      "usage",
-      `Cannot listen on ${host} by plain HTTP: requests are signed, but what they carry can be read on the way`,
-      {
-        hint: "Put a proxy with TLS in front of 127.0.0.1, or give --insecure-http.",
-      },
-    );
-  }
-}
-
 /** Links are followed before a path is compared with the roots, and what was compared is what is opened. */
-function reachOf(roots: readonly string[], hosts: readonly string[]): Reach {
+export function reachOf(roots: readonly string[], hosts: readonly string[]): Reach {
   const real = roots.map((root) => {
     try {
       return realpathSync(root);
@@ -133,8 +70,7 @@ export async function runServe(command: CommandOf<"serve">, context: Context): P
     const { code, message } = e as { code?: string; message: string };
     return fail("io", `Cannot listen on ${command.host} port ${command.port}: ${code ?? message}`);
   }
-  const host = command.host.includes(":") ? `[${command.host}]` : command.host;
-  const url = `http://${host}:${listener.port}`;
+  const url = originOf(command.host, listener.port);
   if (command.json) out.write(`${JSON.stringify({ url, workers, kernel: kernels.sha256, token: token !== null })}\n`);
   else if (!command.quiet)
     out.write(`Node at ${url}, ${plural(workers, "worker")}, kernels ${kernels.sha256.slice(0, 12)}\n`);

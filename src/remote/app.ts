@@ -2,16 +2,16 @@
 // ever taken. What it refuses, and with which status, is docs/protocol.md's table.
 
 import { type Context, Hono } from "hono";
-import { isBraidError } from "../errors.ts";
 import type { Task } from "../kernel/program.ts";
-import { BodyError, declaredLength, readBody } from "./body.ts";
+import { declaredLength, readBody } from "./body.ts";
 import type { Clock } from "./clock.ts";
 import { decodeFrame, encodeFrame } from "./frame.ts";
 import type { NodeKernels } from "./kernels.ts";
 import { frameOverhead, type NodeLimits, nodeLimits } from "./limits.ts";
-import { LocatorError, noReach, type Reach, readRanges } from "./locate.ts";
+import { noReach, type Reach, readRanges } from "./locate.ts";
 import { openApi } from "./openapi.ts";
 import { rangeBytes, rangesFault } from "./ranges.ts";
+import { busyRetrySeconds, Refused, refuse, refuseDenied } from "./refusal.ts";
 import { answerSignature, createGate, deriveKey, openGate, sha256Hex } from "./sign.ts";
 import {
   type About,
@@ -20,7 +20,6 @@ import {
   headers,
   outputBytes,
   protocol,
-  type Refusal,
   routes,
   type TaskMessage,
   taskFault,
@@ -43,50 +42,6 @@ export interface AppOptions {
 /** What an adapter says of a request: who sent it, so that one client's failures do not lock out another. */
 export interface Caller {
   readonly client?: string;
-}
-
-/** A refusal on its way to the client. */
-class Refused extends Error {
-  readonly status: number;
-  readonly kind: string;
-  readonly retryAfter: number | undefined;
-  constructor(status: number, kind: string, message: string, retryAfter?: number) {
-    super(message);
-    this.status = status;
-    this.kind = kind;
-    this.retryAfter = retryAfter;
-  }
-}
-
-/** Seconds after which a busy node may be asked again. */
-const busyRetrySeconds = 1;
-
-const kindOf: Record<number, string> = {
-  400: "bad-request",
-  401: "denied",
-  403: "denied",
-  408: "too-slow",
-  409: "changed",
-  411: "length-required",
-  413: "too-large",
-  415: "unsupported",
-  422: "bad-task",
-  429: "denied",
-  502: "input",
-  503: "busy",
-};
-
-function asRefused(e: unknown): Refused {
-  if (e instanceof Refused) return e;
-  if (e instanceof BodyError || e instanceof LocatorError) return new Refused(e.status, kindOf[e.status]!, e.message);
-  if (isBraidError(e)) {
-    if (e.kind === "node-answer") return new Refused(400, "bad-request", e.message);
-    // Its message can hold paths of this machine.
-    return new Refused(502, "input", `the node could not read an input (${e.kind})`);
-  }
-  // The kernels' own words hold sizes and indices, nothing of this machine.
-  const message = e instanceof TypeError || e instanceof RangeError ? e.message : "the task could not be run";
-  return new Refused(422, "bad-task", message);
 }
 
 /** Tasks that run, and those that wait for it. */
@@ -143,7 +98,7 @@ export function createApp(options: AppOptions) {
   const admit = (c: Context) => {
     const client = (c.env as Caller | undefined)?.client ?? "unknown";
     const denial = gate.check({ method: c.req.method, path: c.req.path, headers: c.req.raw.headers }, client);
-    if (denial) throw new Refused(denial.status, kindOf[denial.status]!, denial.message, denial.retryAfter);
+    if (denial) refuseDenied(denial);
   };
 
   async function readTask(c: Context, kind: Task["kind"]): Promise<TaskMessage> {
@@ -215,13 +170,6 @@ export function createApp(options: AppOptions) {
     const hash = await sha256Hex(bytes);
     const type = { "content-type": "application/json", [headers.hash]: hash };
     return new Response(bytes, { headers: { ...type, ...sign(c, 200, hash) } });
-  };
-
-  const refuse = (e: unknown): Response => {
-    const { status, kind, message, retryAfter } = asRefused(e);
-    const refusal: Refusal = { error: { kind, message } };
-    const extra = retryAfter === undefined ? {} : { "retry-after": String(retryAfter) };
-    return Response.json(refusal, { status, headers: extra });
   };
 
   const app = new Hono();
