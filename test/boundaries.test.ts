@@ -100,6 +100,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   check: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "host", "merge"],
   // Surveys what a merge would add up. Beside check, and like it known to the command line only.
   analyze: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge"],
+  // Pictures as text: for reports, pages and experiments, and knows none of them.
+  svg: [],
   cli: [
     "errors",
     "bytes",
@@ -115,6 +117,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "bench",
     "check",
     "analyze",
+    "svg",
   ],
 };
 
