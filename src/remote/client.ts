@@ -69,7 +69,7 @@ export class NodeClient {
       throw new NodeError("invalid", "what it says of itself is no JSON");
     }
     const whole = Number.isSafeInteger(about?.cores) && about.cores > 0 && Array.isArray(about.roots);
-    if (!whole || typeof about.limits?.sliceBytes !== "number")
+    if (!whole || !((about.limits?.sliceBytes ?? 0) > 0))
       throw new NodeError("invalid", "what it says of itself is not what a node says");
     if (about.protocol !== protocol) throw new NodeError("unfit", `it speaks ${about.protocol}, not ${protocol}`);
     if (about.kernel !== this.options.kernel)

@@ -8,12 +8,13 @@ import type { Receipt, Task } from "../kernel/program.ts";
 import { Auditor, receiptHash } from "./audit.ts";
 import { type Fetch, type NodeAddress, NodeClient, NodeError } from "./client.ts";
 import type { Clock } from "./clock.ts";
+import { cutTask, joinResults } from "./cut.ts";
 import type { NodeKernels, TaskResult } from "./kernels.ts";
 import { type NodeLimits, nodeLimits } from "./limits.ts";
 import { pathVersion } from "./locate.ts";
 import { Member, type NodeReport } from "./member.ts";
-import { type Range, rangeBytes, rangesOf } from "./ranges.ts";
-import { type Locator, outputBytes } from "./wire.ts";
+import { type Range, rangesOf } from "./ranges.ts";
+import type { Locator } from "./wire.ts";
 
 /** Failures of a task at nodes before it is done locally. */
 export const maxAttempts = 4;
@@ -54,6 +55,8 @@ interface Attempt {
   readonly member: Member;
   readonly stop: AbortController;
   readonly started: number;
+  /** When the request under way was begun: of a task in parts, the last of several. */
+  asked: number;
   seen: number;
   asking: boolean;
 }
@@ -68,7 +71,10 @@ interface Call {
   /** Nodes that failed at it, or have it. */
   readonly tried: Set<Member>;
   readonly onAbort: () => void;
-  readonly ranges: readonly Range[];
+  /** Its parts, by the most bytes of a part; null where it cannot be cut so far. */
+  readonly cuts: Map<number, readonly Task[] | null>;
+  /** Nodes that do not take it, or not in any parts. */
+  readonly unfit: Set<Member>;
   failures: number;
   local: boolean;
   localOnly: boolean;
@@ -134,8 +140,6 @@ class NodesExecutor implements Executor {
     if (this.failure) return Promise.reject(this.failure);
     if (this.closing) return Promise.reject(new Error("The executor is closed"));
     const { promise, resolve, reject } = Promise.withResolvers<Receipt>();
-    const ranges = rangesOf(task);
-    const large = rangeBytes(ranges) > this.limits.sliceBytes || outputBytes(task) > this.limits.sliceBytes;
     const call: Call = {
       task,
       signal,
@@ -145,11 +149,12 @@ class NodesExecutor implements Executor {
       attempts: new Set(),
       tried: new Set(),
       onAbort: () => this.settle(call, null, signal.reason),
-      ranges,
+      cuts: new Map(),
+      unfit: new Set(),
       failures: 0,
       local: false,
       // Whole matrices take all of their inputs at once, and no part of them can be audited alone.
-      localOnly: large || (task.kind === "merge" && task.program.op === "matrix"),
+      localOnly: task.kind === "merge" && task.program.op === "matrix",
       claimed: false,
       settled: false,
       started: this.options.clock.now(),
@@ -183,7 +188,7 @@ class NodesExecutor implements Executor {
         return true;
       }
     }
-    const alone = this.members.every((m) => !m.usable);
+    const alone = this.members.every((m) => !m.usable || call.unfit.has(m));
     if (this.options.local === null && !call.localOnly && !alone) return false;
     this.local ??= this.options.fallback();
     if (this.localRuns.size >= this.local.capacity) return false;
@@ -192,13 +197,26 @@ class NodesExecutor implements Executor {
   }
 
   private freeMember(call: Call): Member | null {
-    const free = this.members.filter((m) => m.free);
+    const free = this.members.filter((m) => m.free && this.partsFor(call, m) !== null);
     // A node that failed at it may try again when all that could have it did.
     const fresh = free.filter((m) => !call.tried.has(m));
-    const others = this.members.some((m) => m.usable && !call.tried.has(m));
+    const others = this.members.some((m) => m.usable && !call.tried.has(m) && !call.unfit.has(m));
     const candidates =
       fresh.length > 0 || others ? fresh : free.filter((m) => ![...call.attempts].some((a) => a.member === m));
     return candidates.sort((a, b) => b.rate / (b.inFlight + 1) - a.rate / (a.inFlight + 1))[0] ?? null;
+  }
+
+  /** What a node is sent of a task: parts that it takes, or null when there are none. */
+  private partsFor(call: Call, member: Member): readonly Task[] | null {
+    if (call.unfit.has(member)) return null;
+    const limit = Math.min(this.limits.sliceBytes, member.sliceBytes);
+    let parts = call.cuts.get(limit);
+    if (parts === undefined) {
+      parts = cutTask(call.task, limit);
+      call.cuts.set(limit, parts);
+    }
+    if (parts === null) call.unfit.add(member);
+    return parts;
   }
 
   private runLocally(call: Call, local: Executor): void {
@@ -231,13 +249,21 @@ class NodesExecutor implements Executor {
   private async attempt(call: Call, member: Member): Promise<void> {
     const { clock } = this.options;
     const at = clock.now();
-    const attempt: Attempt = { member, stop: new AbortController(), started: at, seen: at, asking: false };
+    const attempt: Attempt = { member, stop: new AbortController(), started: at, asked: at, seen: at, asking: false };
     call.attempts.add(attempt);
     call.tried.add(member);
     this.running.add(call);
     member.inFlight++;
     try {
-      const result = await this.ask(call, member, attempt.stop.signal);
+      const results: TaskResult[] = [];
+      const parts = this.partsFor(call, member);
+      if (!parts) throw new NodeError("task", "it does not take so much at a time");
+      for (const part of parts) {
+        attempt.asked = clock.now();
+        results.push(await this.ask(part, member, attempt.stop.signal));
+        attempt.seen = clock.now();
+      }
+      const result = joinResults(call.task, results);
       if (call.settled || call.claimed || member.banned) return;
       const whole = member.auditsWhole(call.task, this.options.random);
       const wrong = await this.auditor.fault(call.task, result, whole);
@@ -262,20 +288,21 @@ class NodesExecutor implements Executor {
     }
   }
 
-  private async ask(call: Call, member: Member, signal: AbortSignal): Promise<TaskResult> {
+  private async ask(task: Task, member: Member, signal: AbortSignal): Promise<TaskResult> {
     const fill = (range: Range, target: Uint8Array<ArrayBuffer>) => this.auditor.read(range, target);
     const { client } = member;
-    const locators = await this.locatorsFor(call.ranges, member);
+    const ranges = rangesOf(task);
+    const locators = await this.locatorsFor(ranges, member);
     if (locators.length > 0) {
       try {
-        return await client.run(call.task, call.ranges, locators, fill, ++this.lease, signal);
+        return await client.run(task, ranges, locators, fill, ++this.lease, signal);
       } catch (error) {
         if (!(error instanceof NodeError) || error.fault !== "locator") throw error;
         // It does not see what we see there: from now on it is sent the bytes.
         member.readsItself = false;
       }
     }
-    return client.run(call.task, call.ranges, [], fill, ++this.lease, signal);
+    return client.run(task, ranges, [], fill, ++this.lease, signal);
   }
 
   /** Of files below a folder that the node reads too. */
@@ -319,7 +346,7 @@ class NodesExecutor implements Executor {
         for (const attempt of other.attempts) if (attempt.member === member) attempt.stop.abort();
     } else member.failed(error, this.closed.signal);
     if (call.settled || call.claimed) return;
-    if (error.fault === "task") call.localOnly = true;
+    if (error.fault === "task") call.unfit.add(member);
     if (error.fault === "busy") call.tried.delete(member);
     else if (++call.failures >= maxAttempts) call.localOnly = true;
   }
@@ -380,7 +407,7 @@ class NodesExecutor implements Executor {
   }
 
   private checkLease(attempt: Attempt, now: number): void {
-    if (now - attempt.seen > leaseMs || now - attempt.started > this.limits.requestMs) {
+    if (now - attempt.seen > leaseMs || now - attempt.asked > this.limits.requestMs) {
       attempt.stop.abort();
       return;
     }

@@ -42,6 +42,8 @@ export class Member {
   /** Elements a millisecond. */
   rate = 0;
   slots = unknownSlots;
+  /** Input bytes of a request, and output bytes of an answer, that it takes at most. */
+  sliceBytes = Number.POSITIVE_INFINITY;
   roots: readonly string[] = [];
   readsItself = true;
   private state: "joining" | "ready" | "away" | "unfit" | "banned" = "joining";
@@ -123,6 +125,7 @@ export class Member {
         return new NodeError("wrong", "it failed the test merge: its kernels give other bytes");
       this.rate = task.count / Math.max(1, this.clock.now() - at);
       this.slots = Math.min(maxSlots, about.cores + 1);
+      this.sliceBytes = about.limits.sliceBytes ?? 0;
       this.roots = about.roots;
       this.state = "ready";
       this.report("ready", `${about.cores} ${about.cores === 1 ? "core" : "cores"}, ${about.runtime}`);
