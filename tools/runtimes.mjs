@@ -1,7 +1,7 @@
 // Which JavaScript runtimes are at hand: the one that started the task, those of the npm packages `bun` and `deno`, those on
 // the PATH. Plain JavaScript that runs under Node 20+, Bun and Deno, with built-in modules only.
 
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { dirname, join } from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
@@ -60,19 +60,25 @@ export function preferredRuntime() {
   return (launcher === "node" ? null : runtime(launcher)) ?? runtime("bun") ?? runtime("deno");
 }
 
-/**
- * Runs a program with the terminal as it is; answers its exit code. `filter` may change what it prints on standard output,
- * which then comes all at once, at the end.
- */
-export function run(program, args, { cwd = root, env, filter } = {}) {
-  const stdio = ["inherit", filter ? "pipe" : "inherit", "inherit"];
-  const { status, signal, error, stdout } = spawnSync(program, args, {
-    cwd,
-    stdio,
-    env: environment(env),
-    maxBuffer: 2 ** 28,
-  });
+/** Runs a program with the terminal as it is; answers its exit code. */
+export function run(program, args, { cwd = root, env } = {}) {
+  const { status, signal, error } = spawnSync(program, args, { cwd, stdio: "inherit", env: environment(env) });
   if (error) throw new Error(`Cannot run ${program}: ${error.message}`);
-  if (filter) process.stdout.write(filter(stdout.toString()));
   return status ?? (signal === "SIGINT" ? 130 : 143);
+}
+
+/** Runs a program beside others; answers its exit code (or the name of a signal) and all that it printed. */
+export function capture(program, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd: root, stdio: ["ignore", "pipe", "pipe"], env: environment() });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8");
+      stream.on("data", (text) => {
+        output += text;
+      });
+    }
+    child.on("error", (error) => reject(new Error(`Cannot run ${program}: ${error.message}`)));
+    child.on("close", (status, signal) => resolve({ status: status ?? signal, output }));
+  });
 }
