@@ -278,3 +278,22 @@ export {
   /** (x, bits u32, fraction, lowest, count): x ← a neighbour that a dtype of that shape holds, chosen by its bits. */
   dither,
 } from "./dither";
+
+// The forward pass of a Llama, f32.
+export {
+  /**
+   * (out, outPitch, x, w, rows, depth, count): out[i·outPitch + j] ← Σ over k of x[i·depth + k]·w[j·depth + k]. Lane l of 4 adds
+   * k ≡ l (mod 4), then (s0 + s2) + (s1 + s3).
+   */
+  project_f32,
+  /** (out, x, w bf16, depth, count): `project_f32` of one row. */
+  project_bf16,
+  /** (out, x, weight, epsilon f64, count): out ← weight·(x·r), r = 1/√(dot(x, x)/count + epsilon) in f64, rounded to f32. `out` may be `x`. */
+  rms_norm,
+  /** (x, cosines, sines, half): (x[i], x[half + i]) ← (x[i]·c − x[half + i]·s, x[half + i]·c + x[i]·s). */
+  rotate_half,
+  /** (x, scale, count): x ← softmax(scale·x); exponentials and sum in f64. */
+  softmax,
+  /** (gate, up, count): gate ← silu(gate)·up, silu in f64. */
+  swiglu,
+} from "./infer";

@@ -48,6 +48,8 @@ export const errorKinds = {
   "shard-index": { exit: "data", means: "model.safetensors.index.json is damaged, or does not match its shards" },
   "unsafe-path": { exit: "denied", means: "a file name inside a checkpoint points outside of its folder" },
   "model-config": { exit: "data", means: "config.json or another JSON file of the checkpoint cannot be read" },
+  "model-unsupported": { exit: "data", means: "a model whose forward pass `chat`, `eval` and `sweep` do not know" },
+  prompts: { exit: "data", means: "a file of prompts and answers cannot be read" },
   tokenizer: {
     exit: "data",
     means: "the files of a tokenizer cannot be read, or vocabularies cannot be brought together",

@@ -88,6 +88,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   tensor: ["errors", "bytes"],
   recipe: ["errors", "bytes", "tensor"],
   kernel: ["errors", "bytes", "tensor"],
+  // Runs small models, to look at what came out of a merge; it knows nothing of merges.
+  infer: ["errors", "bytes", "tensor", "kernel"],
   methods: ["errors", "bytes", "tensor", "recipe", "kernel"],
   plan: ["errors", "bytes", "tensor", "recipe", "methods", "kernel"],
   exec: ["errors", "bytes", "tensor", "kernel", "methods", "plan"],
@@ -106,6 +108,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "errors",
     "bytes",
     "tensor",
+    "infer",
     "recipe",
     "methods",
     "plan",

@@ -333,6 +333,15 @@ export interface KernelExports {
     corner: Pointer,
   ): void;
   multiply_complex(out: Pointer, a: Pointer, b: Pointer, count: number): void;
+
+  // The forward pass of a Llama; x and out in f32.
+
+  project_f32(out: Pointer, outPitch: number, x: Pointer, w: Pointer, rows: number, depth: number, count: number): void;
+  project_bf16(out: Pointer, x: Pointer, w: Pointer, depth: number, count: number): void;
+  rms_norm(out: Pointer, x: Pointer, weight: Pointer, epsilon: number, count: number): void;
+  rotate_half(x: Pointer, cosines: Pointer, sines: Pointer, half: number): void;
+  softmax(x: Pointer, scale: number, count: number): void;
+  swiglu(gate: Pointer, up: Pointer, count: number): void;
 }
 
 /** The fused kernels take up to this many models. */

@@ -22,7 +22,8 @@ export function roundingKey(seed: number | bigint | string, tensorName: string):
   return keyOf(`braid-round-v1\0${seed}\0${tensorName}`);
 }
 
-function keyOf(text: string): [number, number] {
+/** A Philox key: the first two little-endian u32 of the SHA-256 of a text in UTF-8. */
+export function keyOf(text: string): [number, number] {
   const digest = sha256(new TextEncoder().encode(text));
   const view = new DataView(digest.buffer, digest.byteOffset, digest.byteLength);
   return [view.getUint32(0, true), view.getUint32(4, true)];
