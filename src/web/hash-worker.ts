@@ -1,0 +1,83 @@
+// The entry of the worker that hashes outputs: a file while it is being written, as far as it is final.
+
+import { bytesToHex } from "@noble/hashes/utils.js";
+import { sha256 } from "@noble/hashes/sha2.js";
+import { BlobSource } from "./blob-source.ts";
+import { reason, type SyncAccessHandle } from "./platform.ts";
+import { openShared, privateFile } from "./private-stage.ts";
+
+export type ToHasher =
+  /** Bytes of the file before `end` are final. */
+  | { readonly type: "advance"; readonly path: string; readonly end: number }
+  /** All of it is, and nobody else has it open: here it is, when it is not a private file. */
+  | { readonly type: "finish"; readonly path: string; readonly file: Blob | null };
+
+export type FromHasher =
+  | { readonly type: "digest"; readonly path: string; readonly sha256: string }
+  | { readonly type: "failed"; readonly path: string; readonly message: string };
+
+const scope = globalThis as unknown as {
+  postMessage(message: FromHasher): void;
+  addEventListener(type: "message", listener: (event: MessageEvent<ToHasher>) => void): void;
+};
+
+interface Hashing {
+  readonly hash: ReturnType<typeof sha256.create>;
+  access: SyncAccessHandle | null;
+  done: number;
+}
+
+const piece = new Uint8Array(1 << 20);
+const files = new Map<string, Hashing>();
+
+async function opened(path: string, shared: boolean): Promise<Hashing> {
+  const known = files.get(path) ?? { hash: sha256.create(), access: null, done: 0 };
+  files.set(path, known);
+  known.access ??= await openShared(await privateFile(path), shared);
+  return known;
+}
+
+function hashTo(hashing: Hashing, end: number): void {
+  while (hashing.done < end) {
+    const want = Math.min(piece.length, end - hashing.done);
+    const part = piece.subarray(0, want);
+    const got = hashing.access!.read(part, { at: hashing.done });
+    if (got === 0) throw new Error(`the file ends at ${hashing.done}`);
+    hashing.hash.update(part.subarray(0, got));
+    hashing.done += got;
+  }
+}
+
+function hashBlob(path: string, blob: Blob): string {
+  const hash = sha256.create();
+  const source = new BlobSource(path, blob);
+  for (let at = 0; at < blob.size; at += piece.length) {
+    const part = piece.subarray(0, Math.min(piece.length, blob.size - at));
+    source.read(at, part);
+    hash.update(part);
+  }
+  return bytesToHex(hash.digest());
+}
+
+async function handle(message: ToHasher): Promise<void> {
+  const { path } = message;
+  try {
+    if (message.type === "advance") return hashTo(await opened(path, true), message.end);
+    if (message.file) {
+      scope.postMessage({ type: "digest", path, sha256: hashBlob(path, message.file) });
+      return;
+    }
+    const hashing = await opened(path, false);
+    hashTo(hashing, hashing.access!.getSize());
+    hashing.access!.close();
+    files.delete(path);
+    scope.postMessage({ type: "digest", path, sha256: bytesToHex(hashing.hash.digest()) });
+  } catch (cause) {
+    scope.postMessage({ type: "failed", path, message: reason(cause) });
+  }
+}
+
+let last: Promise<void> = Promise.resolve();
+scope.addEventListener("message", ({ data }) => {
+  last = last.then(() => handle(data));
+});
