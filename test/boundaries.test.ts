@@ -122,6 +122,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "analyze",
     "svg",
   ],
+  // The page: an entry like the command line, for browsers.
+  web: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge", "analyze", "svg"],
 };
 
 /** Methods and plans speak of programs, masks and sizes; they never compute. */
@@ -244,9 +246,9 @@ describe("effects", () => {
   /** Whether the owner of a lock lives is a question to the operating system. */
   const mayAsk = "src/bytes/lock.ts: process.";
 
-  test("no process, console, clock, chance or fetch outside of the command line", () => {
+  test("no process, console, clock, chance or fetch outside of the command line and the page", () => {
     const wrong = modules
-      .filter(({ path }) => partOf(path) !== "cli")
+      .filter(({ path }) => !["cli", "web"].includes(partOf(path)))
       .flatMap(({ path, code }) => [...code.matchAll(effects)].map(([found]) => `${path}: ${found}`));
     expect(wrong.filter((found) => found !== mayAsk)).toEqual([]);
   });

@@ -12,6 +12,10 @@ const tasks = {
   check: { about: "types, lint and boundaries", run: async () => (await import("./check.mjs")).check() },
   compile: { about: "make one binary, dist/braid", run: async (args) => (await import("./compile.mjs")).compile(args) },
   bench: { about: "measure", run: bench },
+  playground: {
+    about: "the page that merges in a browser; --build makes it static, in dist/playground",
+    run: async (args) => (await import("./playground.mjs")).playground(args),
+  },
 };
 
 /**
@@ -47,7 +51,7 @@ async function main([name, ...args]) {
   if (!task) {
     console.error(
       `Usage: task.mjs TASK\n${Object.entries(tasks)
-        .map(([key, { about }]) => `  ${key.padEnd(8)} ${about}\n`)
+        .map(([key, { about }]) => `  ${key.padEnd(10)} ${about}\n`)
         .join("")}`,
     );
     return 2;

@@ -49,13 +49,20 @@ export class BlobSource implements ByteSource {
     } catch (cause) {
       // The browser looks at the file's length and time before it reads.
       const changed = (cause as Error).name === "NotReadableError" || (cause as Error).name === "NotFoundError";
-      fail(changed ? "input-changed" : "io", `Cannot read bytes ${start} to ${end} of ${quote(this.name)}: ${reason(cause)}`, {
-        cause,
-        ...(changed ? { hint: "The file changed, moved, or its drive is gone. Add the model again." } : {}),
-      });
+      fail(
+        changed ? "input-changed" : "io",
+        `Cannot read bytes ${start} to ${end} of ${quote(this.name)}: ${reason(cause)}`,
+        {
+          cause,
+          ...(changed ? { hint: "The file changed, moved, or its drive is gone. Add the model again." } : {}),
+        },
+      );
     }
     if (this.piece.length !== end - start) {
-      fail("input-changed", `Cannot read bytes ${start} to ${end} of ${quote(this.name)}: it gave ${this.piece.length}`);
+      fail(
+        "input-changed",
+        `Cannot read bytes ${start} to ${end} of ${quote(this.name)}: it gave ${this.piece.length}`,
+      );
     }
     this.pieceStart = start;
   }

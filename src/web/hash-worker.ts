@@ -1,7 +1,7 @@
 // The entry of the worker that hashes outputs: a file while it is being written, as far as it is final.
 
-import { bytesToHex } from "@noble/hashes/utils.js";
 import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
 import { BlobSource } from "./blob-source.ts";
 import { reason, type SyncAccessHandle } from "./platform.ts";
 import { openShared, privateFile } from "./private-stage.ts";

@@ -1,9 +1,9 @@
 // The entry of a Web Worker that merges: the loop of every worker, on the files of the page.
 
-import { createWorkerLoop } from "../exec/worker.ts";
 import type { FromWorker, ToWorker } from "../exec/messages.ts";
-import { openMounted } from "./open.ts";
+import { createWorkerLoop } from "../exec/worker.ts";
 import { type Mount, MountTable } from "./mounts.ts";
+import { openMounted } from "./open.ts";
 import { openPrivateSink } from "./private-sink.ts";
 import { privateScheme } from "./private-stage.ts";
 import { openStreamSink } from "./stream-sink.ts";

@@ -6,7 +6,11 @@ import { fail, quote } from "../errors.ts";
 
 /** Where the bytes of a file are. A `File` crosses to a worker as a reference, whatever its size. */
 export type MountedFile =
-  | { readonly kind: "blob"; readonly blob: Blob; /** When it changed last, of a file on a disk. */ readonly modified: number }
+  | {
+      readonly kind: "blob";
+      readonly blob: Blob /** When it changed last, of a file on a disk. */;
+      readonly modified: number;
+    }
   | { readonly kind: "url"; readonly url: string; readonly byteLength: number; readonly etag: string | null };
 
 /** One model: its name in recipes, like `models/base`, and its files. */
@@ -52,7 +56,8 @@ export class MountTable {
 
   open(path: string): ByteSource {
     const file = this.find(path);
-    if (!file) fail("file-not-found", `Cannot open ${quote(path)}: there is no such file among the models of this page`);
+    if (!file)
+      fail("file-not-found", `Cannot open ${quote(path)}: there is no such file among the models of this page`);
     return this.openFile(path, file);
   }
 
@@ -63,7 +68,9 @@ export class MountTable {
     return null;
   }
 
-  folder(path: string): Folder {
+  /** By a path, or by the name that messages show of one. */
+  folder(name: string): Folder {
+    const path = resolvePath("/", name);
     return {
       name: path.slice(1) || "/",
       list: async () => [...(this.folders.get(path)?.keys() ?? [])].sort(),
@@ -73,7 +80,7 @@ export class MountTable {
   }
 }
 
-/** `outputs`: what else can be opened, by a path that no mount has: the outputs of earlier recipes of a file of several. */
+/** A file system of the mounts in `table`. */
 export function mountedFiles(table: MountTable): FileSystem {
   return {
     kind: (path) => table.kind(path),

@@ -20,7 +20,9 @@ export async function openPrivateSink(path: string, shared: boolean): Promise<By
       try {
         put = access.write(data, { at: position });
       } catch (cause) {
-        fail((cause as Error).name === "QuotaExceededError" ? "no-space" : "io", `${action()}: ${reason(cause)}`, { cause });
+        fail((cause as Error).name === "QuotaExceededError" ? "no-space" : "io", `${action()}: ${reason(cause)}`, {
+          cause,
+        });
       }
       if (put !== data.length) fail("no-space", `${action()}: ${put} bytes were written`);
     },

@@ -82,7 +82,8 @@ export async function removeOutput(out: string): Promise<void> {
   const name = folderPart(out);
   const root = await outputsRoot();
   for (const found of await listAll()) {
-    if (found.name === name || found.name.startsWith(`${name}+`)) await root.removeEntry(found.folder, { recursive: true });
+    if (found.name === name || found.name.startsWith(`${name}+`))
+      await root.removeEntry(found.folder, { recursive: true });
   }
 }
 
@@ -130,7 +131,8 @@ export async function openPrivateStage(out: string, options: PrivateStageOptions
   try {
     const root = await outputsRoot();
     const all = (await listAll()).filter((found) => found.name === name);
-    for (const left of all.filter(({ complete }) => !complete)) await root.removeEntry(left.folder, { recursive: true });
+    for (const left of all.filter(({ complete }) => !complete))
+      await root.removeEntry(left.folder, { recursive: true });
     const old = all.filter(({ complete }) => complete);
     if (old.length > 0 && !options.overwrite) {
       fail("output-exists", `Cannot create ${quote(out)}: it exists`, {
@@ -151,9 +153,13 @@ async function assertRoom(out: string, needed: number): Promise<void> {
   const free = (quota ?? Number.POSITIVE_INFINITY) - (usage ?? 0);
   if (needed <= free) return;
   const mega = (n: number) => `${Math.ceil(n / 1e6)} MB`;
-  fail("no-space", `Cannot create ${quote(out)}: it needs ${mega(needed)}, and the browser gives this page ${mega(free)} more`, {
-    hint: "Delete outputs that are kept here, or write into a folder of your own.",
-  });
+  fail(
+    "no-space",
+    `Cannot create ${quote(out)}: it needs ${mega(needed)}, and the browser gives this page ${mega(free)} more`,
+    {
+      hint: "Delete outputs that are kept here, or write into a folder of your own.",
+    },
+  );
 }
 
 async function makeStage(

@@ -45,7 +45,10 @@ export function openStreamSink(path: string, port: MessagePort): ByteSink {
       port.postMessage({ id, path, position, data: copy } satisfies WriteMessage, [copy.buffer]);
       const { error } = await promise;
       if (error) {
-        fail(error.full ? "no-space" : "io", `Cannot write bytes ${position} to ${end} of ${quote(path)}: ${error.message}`);
+        fail(
+          error.full ? "no-space" : "io",
+          `Cannot write bytes ${position} to ${end} of ${quote(path)}: ${error.message}`,
+        );
       }
     },
     // Every write was answered; the stream is closed when the output is complete.

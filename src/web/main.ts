@@ -1,0 +1,34 @@
+// The entry of the page.
+
+import { createCoordinator } from "./client.ts";
+import { byId, say } from "./dom.ts";
+import { mergePanel } from "./merge-panel.ts";
+import { messageOf, modelsPanel } from "./models-panel.ts";
+import { recipePanel } from "./recipe-panel.ts";
+import { createStore } from "./state.ts";
+
+const store = createStore();
+const coordinator = createCoordinator(
+  () => new Worker(new URL("./coordinator.ts", import.meta.url), { type: "module" }),
+);
+const load = (url: string, init: RequestInit) => fetch(url, init);
+
+const models = modelsPanel(store, load);
+recipePanel(store);
+const merging = mergePanel(store, coordinator);
+
+/** The recipe of the demo, as it lies in examples/. */
+async function demoRecipe(): Promise<void> {
+  try {
+    const response = await load("./dare-ties.yml", {});
+    if (!response.ok) throw new Error(`the server answered ${response.status}`);
+    store.setText(await response.text(), "dare-ties.yml");
+  } catch (error) {
+    say(byId("recipe-status"), `Cannot load the demo's recipe: ${messageOf(error)}`, "error");
+  }
+}
+byId("reset").addEventListener("click", () => void demoRecipe());
+
+await demoRecipe();
+await models.addExamples();
+await merging.refreshKept();

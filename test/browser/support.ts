@@ -1,0 +1,144 @@
+// A Chromium for tests, and a host for static files as plain as any. Where there is no Chromium, tests say so and are skipped.
+
+import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type BrowserContext, chromium, type Page } from "playwright-core";
+
+/** Debian's; another one by BRAID_CHROMIUM. */
+export const chromiumPath = process.env.BRAID_CHROMIUM ?? "/usr/bin/chromium";
+export const noBrowser = existsSync(chromiumPath) ? null : `there is no ${chromiumPath}`;
+
+/** Builds the playground into `outDir`, as `npm run build:playground` does into dist/playground. */
+export async function buildSite(outDir: string): Promise<readonly { name: string; bytes: number }[]> {
+  const script = fileURLToPath(new URL("../../tools/playground.mjs", import.meta.url));
+  const { buildPlayground } = (await import(script)) as {
+    buildPlayground(outDir: string): Promise<readonly { name: string; bytes: number }[]>;
+  };
+  return buildPlayground(outDir);
+}
+
+const types: Record<string, string> = {
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript",
+  ".css": "text/css",
+  ".svg": "image/svg+xml",
+  ".json": "application/json",
+};
+
+export interface Site {
+  readonly url: string;
+  /** Paths that were asked for, with the ranges. */
+  readonly asked: { readonly path: string; readonly range: string | undefined }[];
+  close(): Promise<void>;
+}
+
+/** What a request is answered with instead of the file, for tests of hosts that are not as they should be. */
+export type Answer = (request: IncomingMessage, response: ServerResponse, path: string) => boolean;
+
+/** Serves files below `folders` (the first that has one) on loopback, with ranges and without any header that isolates pages. */
+export async function serveFiles(folders: readonly string[], answer: Answer = () => false): Promise<Site> {
+  const asked: { path: string; range: string | undefined }[] = [];
+  const server = createServer((request, response) => {
+    const path = normalize(decodeURIComponent(new URL(request.url!, "http://localhost").pathname)).replace(/^\/+/, "");
+    asked.push({ path, range: request.headers.range });
+    if (answer(request, response, path)) return;
+    const file = folders.map((folder) => join(folder, path || "index.html")).find((each) => existsSync(each));
+    if (!file || path.includes("..")) {
+      response.writeHead(404).end();
+      return;
+    }
+    sendFile(file, request.headers.range, response);
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    asked,
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function sendFile(file: string, range: string | undefined, response: ServerResponse): void {
+  const fd = openSync(file, "r");
+  try {
+    const { size, mtimeMs } = fstatSync(fd);
+    const found = /^bytes=(\d+)-(\d+)$/.exec(range ?? "");
+    const start = found ? Number(found[1]) : 0;
+    const end = found ? Math.min(Number(found[2]) + 1, size) : size;
+    const body = Buffer.alloc(end - start);
+    readSync(fd, body, 0, body.length, start);
+    response.writeHead(found ? 206 : 200, {
+      "content-type": types[extname(file)] ?? "application/octet-stream",
+      "content-length": body.length,
+      "accept-ranges": "bytes",
+      etag: `"${size}-${mtimeMs}"`,
+      ...(found ? { "content-range": `bytes ${start}-${end - 1}/${size}` } : {}),
+    });
+    response.end(body);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+export interface Browser {
+  readonly context: BrowserContext;
+  readonly page: Page;
+  /** Addresses of other hosts that anything in the browser, workers included, asked for. */
+  readonly foreign: string[];
+  /** What the console said as an error, and what nobody caught. */
+  readonly errors: string[];
+  close(): Promise<void>;
+}
+
+/** All that does not go to this machine goes here, and no further. */
+async function openTrap(): Promise<{ readonly port: number; readonly foreign: string[]; close(): void }> {
+  const foreign: string[] = [];
+  const server = createServer((request, response) => {
+    foreign.push(request.url ?? "");
+    response.writeHead(502).end();
+  });
+  server.on("connect", (request, socket) => {
+    foreign.push(request.url ?? "");
+    socket.end("HTTP/1.1 502 Bad Gateway\r\n\r\n");
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const close = () => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { port: (server.address() as AddressInfo).port, foreign, close };
+}
+
+/** A new browser, with its profile in a folder of its own. Whatever it asks of other hosts is noted and does not leave this machine. */
+export async function openBrowser(
+  profile: string,
+  options: { dark?: boolean; width?: number; args?: string[] } = {},
+): Promise<Browser> {
+  const trap = await openTrap();
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: chromiumPath,
+    headless: true,
+    args: ["--no-sandbox", `--proxy-server=127.0.0.1:${trap.port}`, ...(options.args ?? [])],
+    viewport: { width: options.width ?? 1280, height: 900 },
+    colorScheme: options.dark ? "dark" : "light",
+    acceptDownloads: true,
+  });
+  const page = context.pages()[0] ?? (await context.newPage());
+  page.setDefaultTimeout(60_000);
+  const errors: string[] = [];
+  page.on("console", (message) => {
+    if (message.type() === "error") errors.push(message.text());
+  });
+  page.on("pageerror", (error) => errors.push(String(error)));
+  const close = async () => {
+    await context.close();
+    trap.close();
+  };
+  return { context, page, foreign: trap.foreign, errors, close };
+}
