@@ -297,3 +297,14 @@ export {
   /** (gate, up, count): gate ← silu(gate)·up, silu in f64. */
   swiglu,
 } from "./infer";
+
+// One bit an element: element i is bit i mod 8 of byte i div 8, the least significant first.
+export {
+  /**
+   * (bits, x, y, count) → how many are set: where x and y have one sign and neither is zero. Bits beyond the last element of the
+   * last byte are 0.
+   */
+  agree_bits,
+  /** (acc, x, bits, firstBit, c, count): acc ← acc + c·x, rounded twice, where bit firstBit + i is set; elsewhere it stays. */
+  axpy_bits,
+} from "./bits";

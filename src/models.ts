@@ -1,10 +1,11 @@
 // What a recipe calls a model, opened: a checkpoint, a checkpoint with an adapter (`base+lora`), or an adapter alone, which
-// belongs on the recipe's base.
+// belongs on the recipe's base. The masks of a model in an EMR export are an adapter too.
 
 import type { Folder } from "./bytes/source.ts";
 import { BraidError, fail, isBraidError, quote } from "./errors.ts";
 import type { Host, MergeRequest } from "./host.ts";
 import { adaptModel } from "./plan/adapt.ts";
+import { maskedModel } from "./plan/masked.ts";
 import type { InputModel } from "./plan/model.ts";
 import { withScales } from "./plan/scales.ts";
 import { type LoraReference, type ModelReference, parseModelText } from "./recipe/model.ts";
@@ -12,6 +13,7 @@ import type { ParsedRecipe } from "./recipe/recipe.ts";
 import { isAdapterFolder, openAdapter } from "./tensor/adapter.ts";
 import { openCheckpoint } from "./tensor/checkpoint.ts";
 import type { FloatDtype } from "./tensor/dtype.ts";
+import { emrModelFiles, emrUnifiedName, isEmrFolder, openEmrModel } from "./tensor/emr.ts";
 import { type ModelLocation, type ModelPlaces, resolveModel } from "./tensor/locate.ts";
 
 export interface OpenedModel {
@@ -88,7 +90,18 @@ async function openModel(
   }
   const earlier = places.outputs.get(display);
   const location = earlier ? { folder: earlier, display } : await resolveModel(display, places, host.fs);
-  if (location.file === undefined && isAdapterFolder(await location.folder.list())) {
+  const names = await location.folder.list();
+  if (isEmrFolder(names)) {
+    const { folder, file } = location;
+    if (file === undefined) await refuseWhole(display, folder);
+    else if (file !== emrUnifiedName) {
+      const emr = await openEmrModel(display, folder, file);
+      const named = onto ?? { path: emr.baseModel, display: emr.baseModel };
+      const whole = await openBase(named, display, places, host, round);
+      return { ...whole, model: maskedModel(whole.model, emr, display) };
+    }
+  }
+  if (location.file === undefined && isAdapterFolder(names)) {
     const adapter = await openAdapter(display, location.folder);
     const named = onto ?? (adapter.baseModel === null ? null : { path: adapter.baseModel, display: adapter.baseModel });
     if (!named) {
@@ -111,7 +124,41 @@ async function fold(
   round: Rounding,
 ): Promise<InputModel> {
   const location = await resolveModel(show(lora), places, host.fs);
+  if (isEmrFolder(await location.folder.list())) {
+    if (location.file === undefined) return refuseWhole(show(lora), location.folder);
+    return maskedModel(model, await openEmrModel(show(lora), location.folder, location.file), display);
+  }
   return adaptModel(model, await openAdapter(show(lora), location.folder), display, round);
+}
+
+/** The base that an export says it was made with, which may lie elsewhere by now. */
+async function openBase(
+  base: ModelReference,
+  display: string,
+  places: Places,
+  host: Host,
+  round: Rounding,
+): Promise<OpenedModel> {
+  try {
+    return await openModel(base, null, places, host, round);
+  } catch (error) {
+    if (!isBraidError(error) || error.kind !== "model-not-found") throw error;
+    return fail(
+      "model-not-found",
+      `Cannot open the base of ${quote(display, 4096)}: ${error.diagnostics[0]!.message}`,
+      {
+        hint: `Write it as base+${display}, with the place where the base is now.`,
+      },
+    );
+  }
+}
+
+async function refuseWhole(display: string, folder: Folder): Promise<never> {
+  const files = await emrModelFiles(folder);
+  const known = files.map((file) => quote(`${display.replace(/[/\\]+$/, "")}/${file}`, 4096)).join(", ");
+  return fail("adapter", `Cannot use ${quote(display, 4096)} as a model: it is an EMR export of several`, {
+    hint: `Name one of them: ${known}.`,
+  });
 }
 
 function show({ path, revision }: LoraReference): string {

@@ -137,8 +137,10 @@ const kernelForPlanners = new Set([
   "src/kernel/run.ts",
   "src/kernel/view.ts",
   "src/kernel/adapter.ts",
+  "src/kernel/masked.ts",
   "src/kernel/scaled.ts",
   "src/kernel/tile.ts",
+  "src/kernel/unify-program.ts",
 ]);
 
 /** Files that touch this machine. Everything from which they can be reached is listed too: all else runs in a browser. */

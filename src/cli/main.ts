@@ -32,6 +32,8 @@ async function run(command: Command, context: Context): Promise<number> {
       return (await import("./inspect.ts")).runInspect(command, context);
     case "extract":
       return (await import("./extract.ts")).runExtract(command, context);
+    case "apply":
+      return (await import("./apply.ts")).runApply(command, context);
     case "bench":
       return (await import("./bench.ts")).runBench(command, context);
     case "serve":

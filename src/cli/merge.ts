@@ -2,10 +2,11 @@
 
 import { basename, resolve } from "node:path";
 import { mergeAsAdapter } from "../adapter-merge.ts";
+import { type EmrSummary, exportMasks } from "../emr-export.ts";
 import { fail } from "../errors.ts";
 import { createThreadPool } from "../exec/threads.ts";
 import { defaultExtraction } from "../extract.ts";
-import type { MergeEvent, MergeSummary } from "../host.ts";
+import type { Host, MergeEvent, MergeSummary } from "../host.ts";
 import { compileKernel } from "../kernel/kernel.ts";
 import { merge } from "../merge.ts";
 import type { Plan } from "../plan/plan.ts";
@@ -13,6 +14,7 @@ import { Profiler } from "../profile.ts";
 import type { NodeReport } from "../remote/member.ts";
 import { traceText } from "../trace.ts";
 import type { AdapterSummary } from "../write-adapter.ts";
+import { emrText, shellWord } from "./emr-text.ts";
 import { programName } from "./environment.ts";
 import { adapterText } from "./extract.ts";
 import {
@@ -34,7 +36,7 @@ import { toRequest } from "./options.ts";
 import { baseModel } from "./plan.ts";
 import { profileText, TraceFile } from "./profile.ts";
 import type { CommandOf } from "./program.ts";
-import { readRecipe } from "./recipe-text.ts";
+import { type RecipeText, readRecipe } from "./recipe-text.ts";
 import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
 import { readToken } from "./token.ts";
 
@@ -105,7 +107,16 @@ export function summaryText(summary: MergeSummary): string {
   return `Merged ${plural(summary.tensors, "tensor")} (${formatCount(parameters)} parameters) in ${formatSeconds(seconds)}\n${formatTable(rows)}`;
 }
 
-export async function runMerge(command: CommandOf<"merge">, context: Context): Promise<number> {
+export function runMerge(command: CommandOf<"merge">, context: Context): Promise<number> {
+  return mergeRecipe(command, context, (host) => readRecipe(command.recipe, host.cwd, host.signal));
+}
+
+/** `merge` of a recipe from wherever. */
+export async function mergeRecipe(
+  command: Omit<CommandOf<"merge">, "command" | "recipe">,
+  context: Context,
+  readRecipe: (host: Host) => RecipeText | Promise<RecipeText>,
+): Promise<number> {
   const { out, err } = context.terminal;
   const talkative = !command.quiet && !command.json;
   if (!command.quiet) for (const note of command.unneeded) err.write(`note: ${note}\n`);
@@ -158,13 +169,15 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
     nodes.length === 0
       ? own
       : { ...own, hashFile: (...all: Parameters<typeof own.hashFile>) => hashAtTheEnd(own.hashFile(...all)) };
-  const asked = toRequest(await readRecipe(command.recipe, host.cwd, host.signal), {
+  const asked = toRequest(await readRecipe(host), {
     ...command,
     workers: command.workers === 0 ? 1 : command.workers,
   });
   const request = nodes.length === 0 ? asked : { ...asked, sliceElements: asked.sliceElements ?? nodeSliceElements };
   const { overwrite, profile } = command;
   if (command.asAdapter !== undefined) {
+    if (command.exportMasks)
+      fail("usage", "Cannot use --as-adapter and --export-masks together: they write two things");
     if (profile !== undefined) fail("usage", "Cannot profile a merge that is stored as an adapter");
     const adapter = { ...defaultExtraction, ...request, rank: command.asAdapter, overwrite };
     let summary: AdapterSummary;
@@ -175,6 +188,19 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
     }
     if (command.json) out.write(`${JSON.stringify(summary, null, 2)}\n`);
     else if (talkative) out.write(adapterText(summary));
+    return 0;
+  }
+  if (command.exportMasks) {
+    if (profile !== undefined) fail("usage", "Cannot profile an export of masks");
+    if (nodes.length > 0) fail("usage", "Cannot export masks with --node: nodes run merges only");
+    let summary: EmrSummary;
+    try {
+      summary = await exportMasks(request, command.out, overwrite, host);
+    } finally {
+      progress.clear();
+    }
+    if (command.json) out.write(`${JSON.stringify(summary, null, 2)}\n`);
+    else if (talkative) out.write(emrText(summary, programName(context.env)));
     return 0;
   }
   const trace = profile === undefined ? null : new TraceFile(resolve(host.cwd, profile), overwrite);
@@ -221,9 +247,4 @@ function writeNode(screen: Screen, { url, state, message }: NodeReport): void {
     const kind = state === "banned" ? "node-answer" : "node-unavailable";
     writeDiagnostic(screen, "warning", { kind, message: `Node ${url} ${does}: ${printable(message)}` });
   }
-}
-
-/** Quoted for a POSIX shell where it must be. */
-function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -120,6 +120,26 @@ export const recipeArgument = argument(path({ metavar: "RECIPE", type: "file", e
   errors: missing("RECIPE"),
 });
 
+const overflowOption = {
+  overflow: withDefault(
+    option("--overflow", choice(["error", "saturate", "inf"], { metavar: "POLICY" }), {
+      description: message`A result too large for the output dtype: stop, take the largest value, or write infinity.`,
+    }),
+    defaultRequest.overflow,
+    shown(defaultRequest.overflow),
+  ),
+};
+
+const loraOption = {
+  loraMergeDtype: optional(
+    option("--lora-merge-dtype", choice(["float32", "bfloat16", "float16"], { metavar: "DTYPE" }), {
+      description: message`Round a folded adapter to this dtype [float32; with --compat mergekit each weight's own].`,
+    }),
+  ),
+};
+
+export const applyNumberOptions = object("Numbers", { ...overflowOption, ...loraOption });
+
 export const numberOptions = object("Numbers", {
   seed: optional(
     option("--seed", "--random-seed", seed(), {
@@ -140,13 +160,7 @@ export const numberOptions = object("Numbers", {
     defaultRequest.nonFinite,
     shown(defaultRequest.nonFinite),
   ),
-  overflow: withDefault(
-    option("--overflow", choice(["error", "saturate", "inf"], { metavar: "POLICY" }), {
-      description: message`A result too large for the output dtype: stop, take the largest value, or write infinity.`,
-    }),
-    defaultRequest.overflow,
-    shown(defaultRequest.overflow),
-  ),
+  ...overflowOption,
   rounding: withDefault(
     option("--rounding", choice(["nearest", "stochastic"], { metavar: "RULE" }), {
       description: message`How results are stored in fewer bits: to the nearest, or by chance and unbiased (the seed decides).`,
@@ -157,11 +171,7 @@ export const numberOptions = object("Numbers", {
   allowMissing: option("--allow-missing", {
     description: message`Merge a tensor that some models lack from those that have it.`,
   }),
-  loraMergeDtype: optional(
-    option("--lora-merge-dtype", choice(["float32", "bfloat16", "float16"], { metavar: "DTYPE" }), {
-      description: message`Round a folded adapter to this dtype [float32; with --compat mergekit each weight's own].`,
-    }),
-  ),
+  ...loraOption,
 });
 
 const workersOption = (min: number) =>

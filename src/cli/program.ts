@@ -8,14 +8,16 @@ import type { InferValue } from "@optique/core/parser";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { findSimilar } from "@optique/core/suggestion";
 import { extractOptionNames } from "@optique/core/usage";
-import { integer, string } from "@optique/core/valueparser";
+import { choice, integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { exitCodes } from "../errors.ts";
+import { dtypes } from "../recipe/schema.ts";
 import { maxRank } from "../tensor/adapter.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
 import { extractCommand } from "./extract-command.ts";
 import { nodeOptions, nodeTokenOption, nodeUrl, serveOptions } from "./node-options.ts";
 import {
+  applyNumberOptions,
   benchOptions,
   defaultTrace,
   layoutOptions,
@@ -54,6 +56,9 @@ const mergeCommand = command(
           description: message`Write the difference to base_model as a LoRA adapter of this rank instead of a checkpoint.`,
         }),
       ),
+      exportMasks: option("--export-masks", {
+        description: message`Of an emr recipe: write the unified delta with a mask and a scale for each model, from which braid apply makes the models again.`,
+      }),
       intermediateDir: optional(
         option("--intermediate-dir", string({ metavar: "DIR" }), {
           description: message`Keep what the recipes of a file but the last write here, each in a folder of its name [removed at the end].`,
@@ -89,6 +94,50 @@ const mergeCommand = command(
       lineBreak(),
       ...compatNote,
     ],
+  },
+);
+
+const applyCommand = command(
+  "apply",
+  merge(
+    object({
+      command: constant("apply"),
+      model: argument(string({ metavar: "MODEL" }), {
+        description: message`base+adapter, an adapter's folder, or a file of masks of an EMR export: what a recipe would call the model.`,
+        errors: missing("MODEL"),
+      }),
+      out: argument(path({ metavar: "OUT", type: "directory" }), {
+        description: message`Folder to write. It appears when it is complete, and must be new unless --overwrite is given.`,
+        errors: missing("OUT"),
+      }),
+    }),
+    object("Output", {
+      overwrite: option("--overwrite", { description: message`Replace OUT when it exists.` }),
+      dtype: optional(
+        option("--dtype", choice(dtypes, { metavar: "DTYPE" }), {
+          description: message`What tensors are stored in [as they are in the base].`,
+        }),
+      ),
+    }),
+    layoutOptions,
+    applyNumberOptions,
+    machineOptions,
+    talkOptions,
+  ),
+  {
+    brief: message`Write a model with its adapter, or one of an EMR export, as a checkpoint.`,
+    description: message`Writes what MODEL stands for as a checkpoint that loads like any other. It is a passthrough merge of that one model, and its recipe is kept beside it.`,
+    usageLine: [
+      { type: "argument", metavar: "MODEL" },
+      { type: "argument", metavar: "OUT" },
+      { type: "literal", value: "[OPTIONS]" },
+    ],
+    footer: lines(
+      "Examples:",
+      "  braid apply ./emr/ft-add.safetensors ./ft-add",
+      "  braid apply ./base+./emr/ft-add.safetensors ./ft-add",
+      "  braid apply org/base+./adapter ./folded --dtype bfloat16",
+    ),
   },
 );
 
@@ -229,7 +278,18 @@ const nodesCommand = command(
   },
 );
 
-const commandNames = ["merge", "plan", "check", "inspect", "extract", "bench", "serve", "nodes", "completions"];
+const commandNames = [
+  "merge",
+  "plan",
+  "check",
+  "inspect",
+  "extract",
+  "apply",
+  "bench",
+  "serve",
+  "nodes",
+  "completions",
+];
 
 /** An unknown word or option, with the nearest one that is known where it stands. */
 function unexpected(args: readonly string[], token: string): Message {
@@ -257,6 +317,7 @@ const commands = [
   checkCommand,
   inspectCommand,
   extractCommand,
+  applyCommand,
   benchCommand,
   serveCommand,
   nodesCommand,
@@ -270,6 +331,7 @@ function createProgram(args: readonly string[]) {
     checkCommand,
     inspectCommand,
     extractCommand,
+    applyCommand,
     benchCommand,
     serveCommand,
     nodesCommand,
@@ -333,6 +395,7 @@ export function parseArguments(args: readonly string[], terminal: Terminal): Com
       "braid merge recipe.yml ./merged   the merge",
       "braid inspect ./merged            what came out",
       "braid extract base ft out -r 64   a fine-tune as a LoRA adapter",
+      "braid apply base+adapter ./out    a model with its adapter, as a checkpoint",
       "braid bench                       what this machine would need",
       "braid serve                       be a node for merges elsewhere",
       "source <(braid completions bash)  completion of commands, options and files",

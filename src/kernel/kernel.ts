@@ -199,6 +199,8 @@ export interface KernelExports {
     count: number,
   ): void;
   variance(out: Pointer, deltas: Pointer, models: number, stride: number, count: number): void;
+  agree_bits(bits: Pointer, x: Pointer, y: Pointer, count: number): number;
+  axpy_bits(acc: Pointer, x: Pointer, bits: Pointer, firstBit: number, c: number, count: number): void;
   trim_by(x: Pointer, scores: Pointer, above: number, equalBefore: number, count: number): number;
   exp_f64(x: number): number;
   log_f64(x: number): number;

@@ -10,6 +10,7 @@ import type { FloatDtype } from "../tensor/dtype.ts";
 import type { FactorFacts, FactorProgram } from "./factor-program.ts";
 import type { Lines } from "./lines.ts";
 import type { Nanoseconds, TaskProfile } from "./phases.ts";
+import type { UnifyFacts, UnifyProgram } from "./unify-program.ts";
 import type { View } from "./view.ts";
 
 /** A number, or the name of one that the method computes from its surveys before the program runs. */
@@ -329,7 +330,7 @@ export interface MergeTask {
   readonly count: number;
   readonly inputs: readonly TaskInput[];
   readonly output: Location;
-  readonly program: Program | FactorProgram;
+  readonly program: Program | FactorProgram | UnifyProgram;
   readonly policy: Policy;
 }
 
@@ -406,6 +407,7 @@ export interface MergeReceipt {
   /** Matrix programs. */
   readonly facts?: MatrixFacts;
   readonly factored?: FactorFacts;
+  readonly unified?: UnifyFacts;
   readonly nanoseconds: Nanoseconds;
   readonly profile?: TaskProfile;
 }

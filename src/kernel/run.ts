@@ -17,6 +17,7 @@ import { PhaseClock, Stopwatch } from "./stopwatch.ts";
 import { SurveyRun } from "./survey.ts";
 import type { TaskIo } from "./task-io.ts";
 import { TileMerger } from "./tile.ts";
+import { UnifyRun } from "./unify-run.ts";
 import { createReader, type Reader, readerBytes } from "./view.ts";
 
 /**
@@ -88,6 +89,7 @@ export class Runner {
     const { program } = task;
     if (program.op === "matrix") return new MatrixRun(this.kernel, task, program, this.io, this.now, signal).run();
     if (program.op === "factor") return new FactorRun(this.kernel, task, program, this.io, this.now, signal).run();
+    if (program.op === "unify") return new UnifyRun(this.kernel, task, program, this.io, this.now, signal).run();
     return program.op === "copy" ? this.copy(task, signal) : this.merge(task, signal);
   }
 

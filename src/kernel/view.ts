@@ -6,6 +6,7 @@ import { byteWidth, type FloatDtype } from "../tensor/dtype.ts";
 import { AdapterReader, type AdapterView, adapterBytes, adapterSources, moveAdapter } from "./adapter.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor } from "./lanes.ts";
+import { MaskedReader, type MaskedView, maskedBytes } from "./masked.ts";
 import type { Scratch } from "./operand.ts";
 import type { Location, TaskInput } from "./program.ts";
 import { tileElements } from "./program.ts";
@@ -32,7 +33,7 @@ export interface RowsView {
   readonly runs: readonly RowRun[];
 }
 
-export type View = RowsView | AdapterView | ScaledView;
+export type View = RowsView | AdapterView | ScaledView | MaskedView;
 
 /** Fills `count` elements from element `first` of the tensor on, in the input's dtype, at `to` in the kernel's memory. */
 export interface Reader {
@@ -58,14 +59,30 @@ export function readerBytes(input: TaskInput): number {
 }
 
 function ownBytes(view: View): number {
-  if (view.op === "adapter") return adapterBytes(view);
-  return view.op === "scaled" ? scaledBytes(view) : 2 * (tileElements * 8 + 16);
+  switch (view.op) {
+    case "adapter":
+      return adapterBytes(view);
+    case "scaled":
+      return scaledBytes(view);
+    case "masked":
+      return maskedBytes();
+    case "rows":
+      return 2 * (tileElements * 8 + 16);
+  }
 }
 
-/** What a view is made of. */
+/** What a view is made of, beside masks. */
 function sourcesOf(view: View): readonly ViewSource[] {
-  if (view.op === "adapter") return adapterSources(view);
-  return view.op === "scaled" ? [view.weight, view.scales] : view.sources;
+  switch (view.op) {
+    case "adapter":
+      return adapterSources(view);
+    case "scaled":
+      return [view.weight, view.scales];
+    case "masked":
+      return [view.base, view.unified];
+    case "rows":
+      return view.sources;
+  }
 }
 
 /** The part of a view that rows of elements [first, first + count) need: tasks carry no more. */
@@ -86,9 +103,16 @@ export function moveSource<T extends TaskInput>(source: T, shift: number): T {
 /** The same view with its files renumbered. */
 export function moveView(view: View, shift: number): View {
   const move = <T extends TaskInput>(s: T): T => moveSource(s, shift);
-  if (view.op === "adapter") return moveAdapter(view, move);
-  if (view.op === "scaled") return { ...view, weight: move(view.weight), scales: move(view.scales) };
-  return { ...view, sources: view.sources.map(move) };
+  switch (view.op) {
+    case "adapter":
+      return moveAdapter(view, move);
+    case "scaled":
+      return { ...view, weight: move(view.weight), scales: move(view.scales) };
+    case "masked":
+      return { ...view, base: move(view.base), unified: move(view.unified), mask: move(view.mask) };
+    case "rows":
+      return { ...view, sources: view.sources.map(move) };
+  }
 }
 
 export function createReader(
@@ -101,9 +125,16 @@ export function createReader(
   const { view } = input;
   if (view) {
     const open = (source: ViewSource) => createReader(kernel, source, source.dtype, io, scratch);
-    if (view.op === "adapter") return new AdapterReader(kernel, view, scratch, open);
-    if (view.op === "scaled") return new ScaledReader(kernel, view, scratch, open);
-    return new RowsReader(kernel, view, dtype, scratch, open);
+    switch (view.op) {
+      case "adapter":
+        return new AdapterReader(kernel, view, scratch, open);
+      case "scaled":
+        return new ScaledReader(kernel, view, scratch, open);
+      case "masked":
+        return new MaskedReader(kernel, view, io, scratch, open);
+      case "rows":
+        return new RowsReader(kernel, view, dtype, scratch, open);
+    }
   }
   const width = byteWidth(dtype);
   return { read: (first, count, to) => io.read(input, first * width, kernel.u8(to, count * width)) };

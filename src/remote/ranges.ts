@@ -41,7 +41,12 @@ function collect(input: TaskInput, width: number, first: number, count: number, 
   if (!view) into.push({ file, start: start + first * width, end: start + (first + count) * width });
   else if (view.op === "rows") collectRows(view, first, count, into);
   else if (view.op === "adapter") collectAdapter(view, first, count, into);
-  else {
+  else if (view.op === "masked") {
+    collectSource(view.base, first, count, into);
+    collectSource(view.unified, first, count, into);
+    const { file, start } = view.mask;
+    into.push({ file, start: start + Math.floor(first / 8), end: start + Math.ceil((first + count) / 8) });
+  } else {
     collectSource(view.weight, first, count, into);
     collectSource(view.scales, 0, view.scaleCount, into);
   }

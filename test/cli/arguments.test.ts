@@ -15,6 +15,7 @@ describe("help", () => {
       "check",
       "inspect",
       "extract",
+      "apply",
       "completions",
       "Examples:",
       "65 bad data",
@@ -24,7 +25,7 @@ describe("help", () => {
     expect(out).not.toMatch(/[ \t]$/m);
   });
 
-  test.each(["merge", "plan", "check", "inspect", "extract"])(
+  test.each(["merge", "plan", "check", "inspect", "extract", "apply"])(
     "of %s has its usage, groups and an example",
     async (name) => {
       const { exit, out } = await start([name, "--help"]);
@@ -68,6 +69,7 @@ describe("mistakes", () => {
     [["merge", "a", "b", "c"], 'error: Unexpected argument "c": braid merge takes no more.'],
     [["merge"], "error: Missing RECIPE (see --help)."],
     [["merge", "r.yml"], "error: Missing OUT (see --help)."],
+    [["apply", "m"], "error: Missing OUT (see --help)."],
     [["extract", "b", "m", "--rank", "4"], "error: Missing OUT (see --help)."],
     [
       ["extract", "b", "m", "o", "--rank", "4", "--svdd", "exact"],

@@ -144,6 +144,21 @@ describe("the ranges of a task", () => {
     });
   }
 
+  test("are those of masked deltas: eight elements of a mask are a byte", () => {
+    const view = {
+      op: "masked" as const,
+      base: { file: 0, start: 100, dtype: "BF16" as const },
+      unified: { file: 1, start: 200, dtype: "F32" as const },
+      mask: { file: 2, start: 300 },
+      scale: 1,
+    };
+    expect(rangesOf(mergeOf([{ file: 0, start: 100, view }], 4096, 4097))).toEqual([
+      { file: 0, start: 100 + 8192, end: 100 + 16386 },
+      { file: 1, start: 200 + 16384, end: 200 + 32772 },
+      { file: 2, start: 300 + 512, end: 300 + 1025 },
+    ]);
+  });
+
   test("of a sample are its pieces", async () => {
     const task: SurveyTask = {
       kind: "survey",
