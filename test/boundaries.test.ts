@@ -68,6 +68,8 @@ function readModules(folder: string): Module[] {
 }
 
 const modules = readModules("src");
+/** Entries, like the command line; what they may touch is said below. */
+const functions = readModules("functions");
 const byPath = new Map(modules.map((module) => [module.path, module]));
 
 function resolveImport(module: Module, target: string): string | null {
@@ -216,6 +218,18 @@ import {
           .filter((path) => path?.startsWith("src/kernel/") && !kernelForPlanners.has(path))
           .map((path) => `${module.path} imports ${path}`),
       );
+    expect(wrong).toEqual([]);
+  });
+
+  test("edge functions know kernels and nodes, and no module of Node", () => {
+    expect(functions.length).toBeGreaterThan(4);
+    const wrong = functions.flatMap((module) =>
+      module.imports.flatMap(({ target }) => {
+        const path = resolveImport(module, target);
+        const known = path === null ? target.startsWith("hono") : ["kernel", "remote"].includes(partOf(path));
+        return known || path === "build/kernels.wasm" ? [] : [`${module.path} imports ${target}`];
+      }),
+    );
     expect(wrong).toEqual([]);
   });
 

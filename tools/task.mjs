@@ -16,6 +16,10 @@ const tasks = {
     about: "the page that merges in a browser; --build makes it static, in dist/playground",
     run: async (args) => (await import("./playground.mjs")).playground(args),
   },
+  functions: {
+    about: "bundle the edge functions into dist/functions",
+    run: async (args) => (await import("./functions.mjs")).buildFunctions(args),
+  },
 };
 
 /**

@@ -28,6 +28,8 @@ import {
 export interface AppOptions {
   readonly kernels: NodeKernels;
   readonly limits?: Partial<NodeLimits>;
+  /** How many of it the host starts beside each other when requests come at the same time. This app is one of them. */
+  readonly instances?: number;
   /** Null: whoever reaches the node may use it. */
   readonly token: string | null;
   /** What the node may read itself. */
@@ -88,7 +90,7 @@ export function createApp(options: AppOptions) {
     protocol,
     version,
     runtime,
-    cores: kernels.cores,
+    cores: kernels.cores * (options.instances ?? 1),
     kernel: kernels.sha256,
     limits,
     roots: reach.roots,

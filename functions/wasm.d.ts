@@ -1,0 +1,5 @@
+// On Cloudflare WebAssembly comes as a module that is compiled already.
+declare module "*.wasm" {
+  const module: WebAssembly.Module;
+  export default module;
+}
