@@ -308,3 +308,22 @@ export {
   /** (acc, x, bits, firstBit, c, count): acc ← acc + c·x, rounded twice, where bit firstBit + i is set; elsewhere it stays. */
   axpy_bits,
 } from "./bits";
+// What an analysis counts. `state` is seven u32: the number of models N (1 to 64), and pointers:
+//   sums     f64, moved on by 3 + N + N·(N + 1)/2 for each block of 4,096: Σ|b|, Σb², Σ|Σδ| (Σδ in f32, in model order), Σ|δ| of
+//            each model, then Σδδ of all pairs i ≤ j, row by row; all in the order of `dot`
+//   counts   u32, three a model and then three a pair i < j. Of a model: elements that are not zero, those of a key ≥ its top, the
+//            largest key. Of a pair: elements where both are not zero, those of them of unlike signs, both keys ≥ their tops
+//   bins     u64, 65,536 a model, by the upper half of the bits of δ: 2^40 for each, and the sum of their lower halves
+//   patterns u32, four a cell, which are to be added up; cell p·(N + 1) + q counts elements with p δ above and q below zero
+//   tops     u32, a key ≥ 1 a model
+//   scratch  (sums of a row)·64 + (N + 1)·2,048 bytes, aligned to 16
+// All but sums and scratch are added to. δ and base must be finite; a call may bring a bin no more than 2^24 − 1 elements in all.
+export {
+  /** (state, base, deltas, stride, count): of a block, as f32; deltas of model m start at deltas + 4·stride·m. */
+  census_f32,
+  /**
+   * (state, base bf16, inputs u32 pointers to bf16, count): of whole blocks, with δ = x − base in f32. Returns how many elements were
+   * taken: it stops before a block that holds a magnitude ≥ 2^127, infinity or NaN.
+   */
+  survey_census_bf16,
+} from "./census";

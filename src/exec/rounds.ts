@@ -129,6 +129,8 @@ export class RoundMerger {
         all[i]!.set(b, (first - this.request.first) / tileElements);
       });
       this.outcome = { op: "equals", blocks: all };
+    } else if (part.op === "census") {
+      throw new TypeError("a census merges by itself");
     } else {
       this.outcome = part; // of the only task
     }

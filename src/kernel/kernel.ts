@@ -109,6 +109,8 @@ export interface KernelExports {
 
   dot(a: Pointer, b: Pointer, count: number): number;
   dots_bf16(out: Pointer, inputs: Pointer, base: Pointer, vectors: number, count: number): void;
+  census_f32(state: Pointer, base: Pointer, deltas: Pointer, stride: number, count: number): void;
+  survey_census_bf16(state: Pointer, base: Pointer, inputs: Pointer, count: number): number;
   survey_dots_bf16(out: Pointer, inputs: Pointer, base: Pointer, vectors: number, count: number): number;
   survey_brackets_bf16(brackets: Pointer, operands: number, count: number): number;
   l1(a: Pointer, count: number): number;

@@ -7,6 +7,7 @@
 // `base: null` leaves out the subtraction and the final addition (linear, SLERP: out = λ · Σ c_i · x_i).
 
 import type { FloatDtype } from "../tensor/dtype.ts";
+import type { CensusPart, CensusRound } from "./census-program.ts";
 import type { FactorFacts, FactorProgram } from "./factor-program.ts";
 import type { Lines } from "./lines.ts";
 import type { Nanoseconds, TaskProfile } from "./phases.ts";
@@ -349,7 +350,8 @@ export type SurveyRound =
   | { readonly op: "sample"; readonly operands: readonly Operand[] }
   | { readonly op: "histogram"; readonly operands: readonly HistogramOperand[] }
   | { readonly op: "equals"; readonly operands: readonly (Operand & { key: number })[] }
-  | { readonly op: "nth"; readonly operands: readonly (Operand & { key: number; nth: number })[] };
+  | { readonly op: "nth"; readonly operands: readonly (Operand & { key: number; nth: number })[] }
+  | CensusRound;
 
 export interface HistogramOperand extends Operand {
   readonly low: number;
@@ -443,7 +445,8 @@ export type SurveyPart =
       readonly bins: readonly Uint32Array[];
     }
   | { readonly op: "equals"; readonly blocks: readonly Uint32Array[] }
-  | { readonly op: "nth"; readonly index: readonly number[] };
+  | { readonly op: "nth"; readonly index: readonly number[] }
+  | CensusPart;
 
 export type Receipt = MergeReceipt | SurveyReceipt;
 

@@ -3,6 +3,7 @@
 
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { byteWidth } from "../tensor/dtype.ts";
+import { CensusRun } from "./census.ts";
 import { FactorRun } from "./factor-run.ts";
 import { fuse, fusedScratch } from "./fused.ts";
 import type { Kernel } from "./kernel.ts";
@@ -85,6 +86,8 @@ export class Runner {
   }
 
   private async dispatch(task: Task, signal?: AbortSignal): Promise<Receipt> {
+    if (task.kind === "survey" && task.round.op === "census")
+      return new CensusRun(this.kernel, task, task.round, this.io, this.now, signal).run();
     if (task.kind === "survey") return this.survey(task, signal);
     const { program } = task;
     if (program.op === "matrix") return new MatrixRun(this.kernel, task, program, this.io, this.now, signal).run();

@@ -139,6 +139,8 @@ export class SurveyRun {
         return { op: "equals", blocks: Array.from({ length: n }, () => new Uint32Array(blocks)) };
       case "nth":
         return { op: "nth", index: zeros() };
+      case "census":
+        throw new TypeError("a census has a run of its own");
     }
   }
 

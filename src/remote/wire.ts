@@ -131,6 +131,7 @@ export function taskFault(value: unknown): string | null {
   if (kind === "survey") {
     const { round, pieces } = value;
     if (!isObject(round)) return "it has no round";
+    if (round.op === "census") return "a census is not sent";
     if (pieces !== undefined && !(Array.isArray(pieces) && pieces.every(count))) return "its pieces are no places";
     return dtypes(value.dtypes) ?? users(round.operands);
   }
@@ -226,6 +227,8 @@ function partFault(task: SurveyTask, part: unknown): string | null {
           ["positive", count],
           ["negative", count],
         ];
+      case "census":
+        return [["sums", () => false]]; // never sent
     }
   };
   const wrong = rules().find(([key, holds]) => !holds(part[key as keyof SurveyPart & string]));

@@ -31,6 +31,10 @@ export function put(data: ArrayBufferView, misalign = 0): Pointer {
   return pointer;
 }
 
+export function write(pointer: Pointer, data: ArrayBufferView): void {
+  kernel.u8(pointer, data.byteLength).set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+}
+
 export function bytes(pointer: Pointer, byteLength: number): Uint8Array<ArrayBuffer> {
   return kernel.u8(pointer, byteLength).slice();
 }
