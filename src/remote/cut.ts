@@ -158,6 +158,8 @@ function joinParts({ round }: Extract<Task, { kind: "survey" }>, parts: readonly
       return p as Extract<SurveyPart, { op: Op }>;
     });
   switch (round.op) {
+    case "census":
+      throw new TypeError("a census is not sent");
     case "dots":
       return {
         op: "dots",
