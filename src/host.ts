@@ -6,6 +6,7 @@ import type { Stage, StageOptions } from "./bytes/stage.ts";
 import type { Diagnostic } from "./errors.ts";
 import type { Executor, Job } from "./exec/executor.ts";
 import type { Phase } from "./kernel/phases.ts";
+import type { Elsewhere } from "./plan/memory.ts";
 import type { Plan } from "./plan/plan.ts";
 import type { FloatDtype } from "./tensor/dtype.ts";
 
@@ -75,6 +76,8 @@ export interface MergeRequest {
   /** Ceiling for the whole process in bytes. */
   readonly memoryBytes: number;
   readonly sliceElements: number | null;
+  /** Workers that are not on this machine; slices are made for them too. */
+  readonly elsewhere?: Elsewhere;
   /** Overrides the recipe's random_seed. */
   readonly seed: string | null;
   /** "mergekit": mergekit 0.1.5's choices wherever the field differs. */

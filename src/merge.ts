@@ -121,6 +121,7 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
       workers: request.workers ?? host.cores,
       memoryBytes: request.memoryBytes,
       sliceElements: request.sliceElements,
+      ...(request.elsewhere ? { elsewhere: request.elsewhere } : {}),
       allowMissing: request.allowMissing,
       kernelSha256,
       recipeSha256,

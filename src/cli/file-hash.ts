@@ -77,3 +77,34 @@ export class ProgressiveHash implements FileHash {
     this.worked?.(turn);
   }
 }
+
+/** A hash that begins anew when bytes behind its mark were put right. */
+export class RestartingHash implements FileHash {
+  private readonly make: () => FileHash;
+  private hash: FileHash;
+  private mark = 0;
+
+  constructor(make: () => FileHash) {
+    this.make = make;
+    this.hash = make();
+  }
+
+  advance(end: number): void {
+    this.mark = Math.max(this.mark, end);
+    this.hash.advance(end);
+  }
+
+  restart(): void {
+    this.hash.close();
+    this.hash = this.make();
+    this.hash.advance(this.mark);
+  }
+
+  finish(signal: AbortSignal): Promise<string> {
+    return this.hash.finish(signal);
+  }
+
+  close(): void {
+    this.hash.close();
+  }
+}

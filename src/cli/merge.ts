@@ -17,6 +17,7 @@ import type { AdapterSummary } from "../write-adapter.ts";
 import { emrText, shellWord } from "./emr-text.ts";
 import { programName } from "./environment.ts";
 import { adapterText } from "./extract.ts";
+import { RestartingHash } from "./file-hash.ts";
 import {
   formatBytes,
   formatCount,
@@ -31,7 +32,7 @@ import {
 } from "./format.ts";
 import { createHost } from "./host.ts";
 import type { Context } from "./main.ts";
-import { createNodeExecutor, hashAtTheEnd, nodeSliceElements } from "./node-executor.ts";
+import { createNodeExecutor, elsewhereOf } from "./node-executor.ts";
 import { toRequest } from "./options.ts";
 import { baseModel } from "./plan.ts";
 import { profileText, TraceFile } from "./profile.ts";
@@ -162,18 +163,23 @@ export async function mergeRecipe(
         createThreadPool({ module, workers: n, job, entry: workerEntry, timeOrigin: performance.timeOrigin });
       if (nodes.length === 0) return pool(workers);
       const local = command.workers === 0 ? 0 : workers;
-      return createNodeExecutor({ urls: nodes, token, module, job, workers: local, pool, report: hearNode });
+      const changed = (path: string) => hashes.get(path)?.restart();
+      return createNodeExecutor({ urls: nodes, token, module, job, workers: local, pool, report: hearNode, changed });
     },
   });
-  const host =
-    nodes.length === 0
-      ? own
-      : { ...own, hashFile: (...all: Parameters<typeof own.hashFile>) => hashAtTheEnd(own.hashFile(...all)) };
+  // What a node wrote may be put right after it was hashed.
+  const hashes = new Map<string, RestartingHash>();
+  const hashFile: Host["hashFile"] = (path, worked) => {
+    const hash = new RestartingHash(() => own.hashFile(path, worked));
+    hashes.set(path, hash);
+    return hash;
+  };
+  const host = nodes.length === 0 ? own : { ...own, hashFile };
   const asked = toRequest(await readRecipe(host), {
     ...command,
     workers: command.workers === 0 ? 1 : command.workers,
   });
-  const request = nodes.length === 0 ? asked : { ...asked, sliceElements: asked.sliceElements ?? nodeSliceElements };
+  const request = nodes.length === 0 ? asked : { ...asked, elsewhere: elsewhereOf(nodes.length) };
   const { overwrite, profile } = command;
   if (command.asAdapter !== undefined) {
     if (command.exportMasks)
@@ -243,7 +249,12 @@ export async function mergeRecipe(
 function writeNode(screen: Screen, { url, state, message }: NodeReport): void {
   if (state === "ready") screen.write(`note: node ${url} joined: ${printable(message)}\n`);
   else if (state !== "done") {
-    const does = { away: "does not answer", unfit: "cannot take part", banned: "is not believed any more" }[state];
+    const does = {
+      away: "does not answer",
+      left: "has left",
+      unfit: "cannot take part",
+      banned: "is not believed any more",
+    }[state];
     const kind = state === "banned" ? "node-answer" : "node-unavailable";
     writeDiagnostic(screen, "warning", { kind, message: `Node ${url} ${does}: ${printable(message)}` });
   }

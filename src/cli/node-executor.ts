@@ -2,17 +2,21 @@
 
 import type { Executor, Job } from "../exec/executor.ts";
 import { fileOpener } from "../exec/local.ts";
-import type { FileHash } from "../host.ts";
+import type { Elsewhere } from "../plan/memory.ts";
 import { realClock } from "../remote/clock.ts";
-import { createNodesExecutor } from "../remote/executor.ts";
+import { createNodesExecutor, type NodesExecutor } from "../remote/executor.ts";
 import { createInlineKernels } from "../remote/kernels.ts";
+import { nodeLimits } from "../remote/limits.ts";
 import type { NodeReport } from "../remote/member.ts";
 
-/**
- * Elements of a slice when nodes take part and nobody says otherwise: 2 MiB of bf16 a stream, so that 15 models in f32 stay below
- * a node's limit, and a slice that is lost costs little.
- */
-export const nodeSliceElements = 2 ** 20;
+/** Workers that a node is taken to have before it has said so. */
+const workersPerNode = 2;
+
+/** Slices for nodes: enough of them, and none beyond what a node takes. Views and rows may take a little more than their bytes. */
+export const elsewhereOf = (nodes: number): Elsewhere => ({
+  workers: nodes * workersPerNode,
+  sliceBytes: nodeLimits.sliceBytes * 0.9,
+});
 
 export interface NodeExecutorOptions {
   readonly urls: readonly URL[];
@@ -23,9 +27,12 @@ export interface NodeExecutorOptions {
   readonly workers: number;
   readonly pool: (workers: number) => Executor;
   readonly report: (report: NodeReport) => void;
+  /** Bytes of this output changed after they were taken for final. */
+  readonly changed: (path: string) => void;
 }
 
-export function createNodeExecutor({ urls, token, module, job, workers, pool, report }: NodeExecutorOptions): Executor {
+export function createNodeExecutor(options: NodeExecutorOptions): NodesExecutor {
+  const { urls, token, module, job, workers, pool, report, changed } = options;
   const now = () => performance.now();
   return createNodesExecutor({
     nodes: urls.map(({ origin }) => ({ url: origin, token })),
@@ -39,10 +46,6 @@ export function createNodeExecutor({ urls, token, module, job, workers, pool, re
     today: () => Date.now(),
     random: () => crypto.getRandomValues(new Uint32Array(1))[0]! / 2 ** 32,
     report,
+    changed: (file) => changed(job.files[file]!.path),
   });
-}
-
-/** What a node wrote may be put right until the end of the merge: nothing is hashed before. */
-export function hashAtTheEnd(hash: FileHash): FileHash {
-  return { advance: () => {}, finish: (signal) => hash.finish(signal), close: () => hash.close() };
 }

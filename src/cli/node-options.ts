@@ -48,9 +48,19 @@ export const serveOptions = object("Serving", {
       description: message`Let the node read files below this folder that tasks name; may be given several times.`,
     }),
   ),
+  allowWriteRoot: multiple(
+    option("--allow-write-root", path({ metavar: "DIR", type: "directory" }), {
+      description: message`Let the node write its slices into outputs below this folder, which it shares with the coordinator; may be given several times.`,
+    }),
+  ),
   allowHost: multiple(
     option("--allow-host", string({ metavar: "HOST" }), {
       description: message`Let the node fetch from this host by https; may be given several times.`,
+    }),
+  ),
+  allowCoordinator: multiple(
+    option("--allow-coordinator", nodeUrl, {
+      description: message`Let the node fetch inputs from the coordinator at this address (${text("merge --serve-inputs")}); may be given several times.`,
     }),
   ),
   workers: optional(

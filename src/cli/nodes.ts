@@ -6,6 +6,7 @@ import { goldenTask } from "../remote/audit.ts";
 import { NodeClient, NodeError } from "../remote/client.ts";
 import { realClock } from "../remote/clock.ts";
 import { nodeLimits } from "../remote/limits.ts";
+import type { Range } from "../remote/ranges.ts";
 import { type About, outputBytes } from "../remote/wire.ts";
 import { formatTable, plural, printable } from "./format.ts";
 import type { Context } from "./main.ts";
@@ -49,17 +50,11 @@ async function look(url: string, token: string | null, outer: AbortSignal): Prom
       const { task, data } = goldenTask(timedElements);
       let from = 0;
       const started = now();
-      await client.run(
-        task,
-        data.ranges,
-        [],
-        ({ start, end }, target) => {
-          target.set(data.bytes.subarray(from, from + end - start));
-          from += end - start;
-        },
-        lease,
-        signal,
-      );
+      const fill = ({ start, end }: Range, target: Uint8Array) => {
+        target.set(data.bytes.subarray(from, from + end - start));
+        from += end - start;
+      };
+      await client.run({ task, ranges: data.ranges, locators: [], fill, target: null }, lease, signal);
       bytesPerSecond = ((data.bytes.length + outputBytes(task)) / (now() - started)) * 1000;
     }
     return { url, healthy, about, bytesPerSecond, problem: null };

@@ -3,7 +3,9 @@
 import { parentPort } from "node:worker_threads";
 import { fileOpener } from "../exec/local.ts";
 import { createWorkerLoop } from "../exec/worker.ts";
-import { createTaskRunner } from "../remote/kernels.ts";
+import type { TaskIo } from "../kernel/run.ts";
+import { carriedIo, createTaskRunner, writerInto } from "../remote/kernels.ts";
+import { openPlaces } from "../remote/places.ts";
 import type { SharedTask } from "./serve-kernels.ts";
 
 const port = parentPort;
@@ -15,11 +17,30 @@ port.on(
     post: (message, transfer) => port.postMessage(message, transfer),
     now: () => performance.now(),
     opener: fileOpener,
-    createRunner: (module, { workerBytes }, _io, now) => {
+    createRunner: (module, { workerBytes }, own, now) => {
       const run = createTaskRunner({ module, workerBytes, now });
-      return (task) => {
-        const { ranges, bytes, output } = (task as SharedTask).shared;
-        return run(task, { ranges, bytes: new Uint8Array(bytes) }, new Uint8Array(output));
+      // A task that nobody waits for any more stops at the next stride.
+      const stopping = ({ read, write }: TaskIo): TaskIo => ({
+        beat: own.beat!,
+        read: (at, offset, target) => {
+          own.beat!(0);
+          return read(at, offset, target);
+        },
+        write,
+      });
+      return async (task) => {
+        const { inputs, output } = (task as SharedTask).shared;
+        const into = new Uint8Array(output);
+        if ("bytes" in inputs) {
+          const data = { ranges: inputs.ranges, bytes: new Uint8Array(inputs.bytes) };
+          return run(task, stopping(carriedIo(task, data, into)));
+        }
+        const { io, close } = await openPlaces(inputs, fileOpener, writerInto(task, into));
+        try {
+          return await run(task, stopping(io));
+        } finally {
+          await close();
+        }
       };
     },
   }),

@@ -19,29 +19,40 @@ import { createThreadKernels } from "./serve-kernels.ts";
 import { writeDiagnostic } from "./terminal.ts";
 import { readToken } from "./token.ts";
 
+/** What was begun may take this long when the node is told to end. */
+const drainMs = 10_000;
+
+/** What a node may reach beyond its tasks: the options of `braid serve`. */
+export interface Allowed {
+  readonly roots: readonly string[];
+  readonly writeRoots: readonly string[];
+  readonly hosts: readonly string[];
+  readonly origins: readonly URL[];
+}
+
 /** Links are followed before a path is compared with the roots, and what was compared is what is opened. */
-export function reachOf(roots: readonly string[], hosts: readonly string[]): Reach {
-  const real = roots.map((root) => {
+export function reachOf({ roots, writeRoots, hosts, origins }: Allowed): Reach {
+  const follow = (root: string) => {
     try {
       return realpathSync(root);
     } catch (e) {
       return fail("file-not-found", `Cannot allow ${quote(root)}: ${(e as { code?: string }).code ?? e}`);
     }
-  });
+  };
+  const [real, written] = [roots.map(follow), writeRoots.map(follow)];
   const within = (path: string, root: string) => path.startsWith(root.endsWith(sep) ? root : root + sep);
+  const place = (path: string, write: boolean) => {
+    const found = attempt(() => realpathSync(resolve(path)));
+    if (found === undefined || !(write ? written : real).some((root) => within(found, root)))
+      throw new LocatorError(403, `the path is not below a root that is allowed for ${write ? "writing" : "reading"}`);
+    return found;
+  };
   return {
     roots: real,
-    ...(real.length === 0
-      ? {}
-      : {
-          openPath(path: string) {
-            const found = attempt(() => realpathSync(resolve(path)));
-            if (found === undefined || !real.some((root) => within(found, root)))
-              throw new LocatorError(403, "the path is not below an allowed root");
-            return new FileSource(found);
-          },
-        }),
+    writeRoots: written,
+    ...(real.length === 0 ? {} : { place, openPath: (path: string) => new FileSource(place(path, false)) }),
     hosts: hosts.map((h) => h.toLowerCase()),
+    origins: origins.map(({ origin }) => origin),
     fetch: (url, init) => fetch(url, init),
     resolve: async (host) => (await lookup(host, { all: true })).map(({ address }) => address),
   };
@@ -56,7 +67,12 @@ export async function runServe(command: CommandOf<"serve">, context: Context): P
   const app = createApp({
     kernels,
     token,
-    reach: reachOf(command.allowRoot, command.allowHost),
+    reach: reachOf({
+      roots: command.allowRoot,
+      writeRoots: command.allowWriteRoot,
+      hosts: command.allowHost,
+      origins: command.allowCoordinator,
+    }),
     version,
     runtime: runtimeName(),
     clock: realClock(() => performance.now()),
@@ -82,6 +98,8 @@ export async function runServe(command: CommandOf<"serve">, context: Context): P
   }
   if (!context.signal.aborted)
     await new Promise((stop) => context.signal.addEventListener("abort", stop, { once: true }));
+  // What was begun is answered; what comes now is told that this node ends, and goes elsewhere.
+  await app.drain(drainMs);
   await listener.stop();
   await kernels.close();
   return 0;

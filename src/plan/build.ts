@@ -21,7 +21,7 @@ import {
   torchNames,
 } from "../tensor/dtype.ts";
 import { layoutShards } from "../tensor/shards.ts";
-import { openTensors, planMemory } from "./memory.ts";
+import { type Elsewhere, openTensors, planMemory } from "./memory.ts";
 import { findTensor, type InputModel, type Override, storedDtype } from "./model.ts";
 import { type Plan, type PlanFile, type PlanTensor, readWidth } from "./plan.ts";
 
@@ -34,6 +34,7 @@ export interface BuildOptions {
   readonly workers: number;
   readonly memoryBytes: number;
   readonly sliceElements: number | null;
+  readonly elsewhere?: Elsewhere;
   readonly allowMissing: boolean;
   readonly kernelSha256: string;
   /** Goes into `__metadata__` of every output file. */
@@ -147,6 +148,7 @@ export function buildPlan(
     options.workers,
     options.memoryBytes,
     options.sliceElements,
+    options.elsewhere,
   );
   const plan: Plan = {
     format: "braid-plan-1",

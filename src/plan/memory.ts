@@ -46,11 +46,18 @@ export interface Shapes {
   readonly tokens: number;
 }
 
+/** Workers on other machines, and the most bytes of inputs and output that a slice may have to go there. */
+export interface Elsewhere {
+  readonly workers: number;
+  readonly sliceBytes: number;
+}
+
 export function planMemory(
   shapes: Shapes,
   asked: number,
   limitBytes: number,
   sliceElements: number | null,
+  elsewhere: Elsewhere = { workers: 0, sliceBytes: Number.POSITIVE_INFINITY },
 ): PlanMemory {
   const largest = shapes.matrices.reduce<Shapes["matrices"][number] | null>(
     (a, b) => (a && a.bytes >= b.bytes ? a : b),
@@ -92,7 +99,9 @@ export function planMemory(
       },
     );
   }
-  const slice = sliceElements ?? Math.min(defaultSliceElements, balanced(shapes.parameters, workers));
+  const carried = Math.floor(elsewhere.sliceBytes / shapes.bytesPerElement / tileElements) * tileElements;
+  const share = balanced(shapes.parameters, workers + elsewhere.workers);
+  const slice = sliceElements ?? Math.max(tileElements, Math.min(defaultSliceElements, carried, share));
   return {
     workers,
     sliceElements: slice,

@@ -8,10 +8,10 @@ import type { Clock } from "./clock.ts";
 import { decodeFrame, encodeFrame } from "./frame.ts";
 import type { NodeKernels } from "./kernels.ts";
 import { frameOverhead, type NodeLimits, nodeLimits } from "./limits.ts";
-import { noReach, type Reach, readRanges } from "./locate.ts";
+import { noReach, placesOf, type Reach, readRanges } from "./locate.ts";
 import { openApi } from "./openapi.ts";
 import { rangeBytes, rangesFault } from "./ranges.ts";
-import { busyRetrySeconds, Refused, refuse, refuseDenied } from "./refusal.ts";
+import { busyRetrySeconds, drainRetrySeconds, Refused, refuse, refuseDenied } from "./refusal.ts";
 import { answerSignature, createGate, deriveKey, openGate, sha256Hex } from "./sign.ts";
 import {
   type About,
@@ -77,7 +77,13 @@ class Slots {
   }
 }
 
-export function createApp(options: AppOptions) {
+/** A node's app, and how it comes to an end. */
+export interface NodeApp extends Hono {
+  /** Takes nothing new from now on; resolves when what was begun is answered, or after `ms`. */
+  drain(ms: number): Promise<void>;
+}
+
+export function createApp(options: AppOptions): NodeApp {
   const { kernels, token, clock, version, runtime } = options;
   const limits: NodeLimits = { ...nodeLimits, ...options.limits };
   const reach = options.reach ?? noReach;
@@ -85,6 +91,8 @@ export function createApp(options: AppOptions) {
   const gate = key ? createGate(key, options.today, limits) : openGate;
   const slots = new Slots(kernels.cores, kernels.cores * limits.queueFactor);
   let connections = 0;
+  let draining = false;
+  let idle: (() => void) | null = null;
 
   const about: About = {
     protocol,
@@ -94,7 +102,9 @@ export function createApp(options: AppOptions) {
     kernel: kernels.sha256,
     limits,
     roots: reach.roots,
+    writeRoots: reach.writeRoots ?? [],
     hosts: reach.hosts,
+    origins: reach.origins ?? [],
   };
 
   const admit = (c: Context) => {
@@ -139,6 +149,8 @@ export function createApp(options: AppOptions) {
     const message = await readTask(c, kind);
     const { task, ranges, locators, job, lease } = message;
     const result = await slots.use(async () => {
+      const places = kernels.runPlaced && locators.length > 0 ? placesOf(message, reach) : null;
+      if (places) return kernels.runPlaced!(task, places, c.req.raw.signal);
       const bytes = await readRanges(ranges, locators, message.inline, reach, limits, clock);
       return kernels.run(task, { ranges, bytes }, c.req.raw.signal);
     });
@@ -177,7 +189,9 @@ export function createApp(options: AppOptions) {
   const app = new Hono();
   app.onError(refuse);
   app.notFound(() => refuse(new Refused(404, "not-found", "there is no such route: see /openapi.json")));
-  app.use(async (_, next) => {
+  app.use(async (c, next) => {
+    if (draining && c.req.path !== routes.health)
+      throw new Refused(503, "draining", "this node is about to end", drainRetrySeconds);
     if (connections >= limits.connections)
       throw new Refused(503, "busy", `${limits.connections} requests are under way`, busyRetrySeconds);
     connections++;
@@ -185,6 +199,7 @@ export function createApp(options: AppOptions) {
       await next();
     } finally {
       connections--;
+      if (connections === 0) idle?.();
     }
   });
   app.get(routes.health, (c) => c.json({ ok: true }));
@@ -195,13 +210,24 @@ export function createApp(options: AppOptions) {
   });
   app.post(routes.survey, (c) => runTask(c, "survey"));
   app.post(routes.slice, (c) => runTask(c, "merge"));
-  return app;
+  return Object.assign(app, {
+    async drain(ms: number) {
+      draining = true;
+      if (connections === 0) return;
+      const over = new AbortController();
+      const done = new Promise<void>((resolve) => {
+        idle = resolve;
+      });
+      await Promise.race([done, clock.wait(ms, over.signal)]);
+      over.abort();
+    },
+  });
 }
 
 /** What is wrong with a message from a stranger, or null. */
 function messageFault(message: TaskMessage, kind: Task["kind"]): string | null {
   if (typeof message !== "object" || message === null) return "the message is no object";
-  const { task, ranges, locators, inline } = message;
+  const { task, ranges, locators, inline, target } = message;
   const fault = taskFault(task) ?? rangesFault(ranges);
   if (fault) return fault;
   if (task.kind !== kind) return `a ${task.kind} task does not go to this route`;
@@ -213,6 +239,9 @@ function messageFault(message: TaskMessage, kind: Task["kind"]): string | null {
     const path = "path" in l && typeof l.path === "string" && typeof l.version === "string";
     if (url === path) return "a locator is neither an address nor a path";
   }
+  const places =
+    target === undefined || target === null || [target.path, target.version].every((t) => typeof t === "string");
+  if (!places) return "its target is no path";
   const located = new Set(locators.map((l) => l.file));
   const bytes = rangeBytes(ranges.filter((r) => !located.has(r.file)));
   return inline.length === bytes ? null : `its ranges have ${bytes} inline bytes, it has ${inline.length}`;

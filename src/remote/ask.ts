@@ -9,10 +9,10 @@ import { frameType, headers, protocol, type Refusal } from "./wire.ts";
 /**
  * - `busy`: ask again later. `lost`: no answer, or the node's own trouble. `invalid`: an answer that is damaged or not to the
  *   question. `wrong`: a whole answer with wrong numbers.
- * - `locator`: the node cannot read what it was pointed at. `task`: it does not take this task. `unfit`: it takes none (token,
- *   kernels, version).
+ * - `draining`: it is about to end, in good order. `locator`: the node cannot read or write what it was pointed at. `task`: it does
+ *   not take this task. `unfit`: it takes none (token, kernels, version).
  */
-export type NodeFault = "busy" | "lost" | "invalid" | "wrong" | "locator" | "task" | "unfit";
+export type NodeFault = "busy" | "draining" | "lost" | "invalid" | "wrong" | "locator" | "task" | "unfit";
 
 export class NodeError extends Error {
   readonly fault: NodeFault;
@@ -135,7 +135,7 @@ function refusal(response: Response, bytes: Uint8Array): NodeError {
   const fault = (fault: NodeFault, retryAfter = 0) => new NodeError(fault, said, retryAfter, status);
   const seconds = Number(response.headers.get("retry-after") ?? 1);
   const retry = Math.min(maxRetryMs, (Number.isFinite(seconds) && seconds >= 0 ? seconds : 1) * 1000);
-  if (status === 503) return fault("busy", retry);
+  if (status === 503) return fault(kind === "draining" ? "draining" : "busy", retry);
   if (kind === "kernel-mismatch" || kind === "protocol" || status === 401 || status === 429) return fault("unfit");
   if (status === 403 || (status === 409 && kind === "changed") || (status === 502 && kind === "input"))
     return fault("locator");

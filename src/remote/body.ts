@@ -48,15 +48,22 @@ export async function readBody(
   const reader = message.body.getReader();
   const over = new AbortController();
   const late = "late" as const;
+  /** Sleeps until the time that is allowed for what has come: one timer now and then, not one for every piece. */
+  const watch = async (): Promise<typeof late> => {
+    for (;;) {
+      const allowed = Math.min(limits.requestMs, limits.slowAfterMs + (done / limits.bodyRate) * 1000);
+      const left = allowed - (clock.now() - started);
+      if (left <= 0 || over.signal.aborted) return late;
+      await clock.wait(left, over.signal);
+    }
+  };
+  const tooLate = watch();
   try {
     for (;;) {
-      const spent = clock.now() - started;
-      const allowed = limits.slowAfterMs + (done / limits.bodyRate) * 1000;
-      const left = Math.min(limits.requestMs, allowed) - spent;
       const next = reader.read();
       // Whoever stops waiting must not leave a rejection behind.
       next.catch(() => {});
-      const piece = await Promise.race([next, clock.wait(Math.max(0, left), over.signal).then(() => late)]);
+      const piece = await Promise.race([next, tooLate]);
       if (piece === late) throw new BodyError(408, `the body stopped after ${done} bytes, or comes too slowly`);
       if (piece.done) break;
       const end = done + piece.value.length;

@@ -18,6 +18,7 @@ import {
   receiptFault,
   routeOf,
   routes,
+  type Target,
   type TaskMessage,
 } from "./wire.ts";
 
@@ -37,6 +38,18 @@ export interface ClientOptions {
   readonly job: string;
   readonly kernel: string;
   readonly limits: NodeLimits;
+}
+
+/** A task, and how its bytes get to the node and back. */
+export interface Errand {
+  readonly task: Task;
+  readonly ranges: readonly Range[];
+  /** Files that the node reads itself. */
+  readonly locators: readonly Locator[];
+  /** Reads a range of the others into its place in the request. */
+  readonly fill: (range: Range, target: Uint8Array<ArrayBuffer>) => void | Promise<void>;
+  /** Where the node writes the output itself; null: it sends it. */
+  readonly target: Target | null;
 }
 
 export class NodeClient {
@@ -81,22 +94,17 @@ export class NodeClient {
   }
 
   /**
-   * Runs a task there. `fill` reads a range into its place in the request.
+   * Runs a task there.
    *
    * @throws NodeError for all that is the node's doing; what `fill` throws as it is.
    */
-  async run(
-    task: Task,
-    ranges: readonly Range[],
-    locators: readonly Locator[],
-    fill: (range: Range, target: Uint8Array<ArrayBuffer>) => void | Promise<void>,
-    lease: number,
-    signal: AbortSignal,
-  ): Promise<TaskResult> {
+  async run(errand: Errand, lease: number, signal: AbortSignal): Promise<TaskResult> {
+    const { task, ranges, locators, fill, target } = errand;
     const { job, kernel, limits } = this.options;
     const located = new Set(locators.map((l) => l.file));
     const inlined = ranges.filter((r) => !located.has(r.file));
-    const message = { protocol, job, lease, kernel, task, ranges, locators, inline: new Blank(rangeBytes(inlined)) };
+    const inlineBytes = new Blank(rangeBytes(inlined));
+    const message = { protocol, job, lease, kernel, task, ranges, locators, inline: inlineBytes, target };
     const frame = encodeFrame(message satisfies { [K in keyof TaskMessage]: unknown });
     if (frame.descriptorBytes > limits.descriptorBytes) throw new NodeError("task", "its descriptor is too long");
     const [inline] = frame.blanks;
@@ -127,9 +135,10 @@ export class NodeClient {
     if (!bound) throw new NodeError("invalid", "its answer is to another question");
     const fault = receiptFault(task, answer.receipt);
     if (fault) throw new NodeError("invalid", `its receipt is wrong: ${fault}`);
-    if (!(answer.output instanceof Uint8Array) || answer.output.length !== outputBytes(task))
+    const written = target !== null && answer.written === true;
+    if (!(answer.output instanceof Uint8Array) || answer.output.length !== (written ? 0 : outputBytes(task)))
       throw new NodeError("invalid", "its output has another length than the slice");
-    return { receipt: answer.receipt, output: answer.output };
+    return { receipt: answer.receipt, output: answer.output, written };
   }
 
   private url(route: string): string {

@@ -1,20 +1,25 @@
 // Remote nodes beside local workers, as one executor. Whoever is free takes the next task, so everybody's share is what they
-// measure up to. What a node answers is checked here and written into place here; what no node does is done locally.
+// measure up to. What a node answers is checked here, and what no node does is done locally.
 
-import { BraidError } from "../errors.ts";
+import type { BraidError } from "../errors.ts";
 import type { Executor, Job } from "../exec/executor.ts";
-import { JobFiles, type Opener } from "../exec/files.ts";
+import type { Opener } from "../exec/files.ts";
 import type { Receipt, Task } from "../kernel/program.ts";
 import { Auditor, receiptHash } from "./audit.ts";
-import { type Fetch, type NodeAddress, NodeClient, NodeError } from "./client.ts";
+import { type Attempt, type Call, createCall, partsFor } from "./call.ts";
+import { type Errand, type Fetch, type NodeAddress, NodeError } from "./client.ts";
 import type { Clock } from "./clock.ts";
-import { cutTask, joinResults } from "./cut.ts";
-import type { NodeKernels, TaskResult } from "./kernels.ts";
+import { joinResults } from "./cut.ts";
+import { type OwnKernels, sliceStart, type TaskResult } from "./kernels.ts";
 import { type NodeLimits, nodeLimits } from "./limits.ts";
-import { pathVersion } from "./locate.ts";
-import { Member, type NodeReport } from "./member.ts";
-import { type Range, rangesOf } from "./ranges.ts";
-import type { Locator } from "./wire.ts";
+import type { Member, NodeReport } from "./member.ts";
+import { OutputFiles } from "./outputs.ts";
+import { Pace } from "./pace.ts";
+import { Pointers, type ServedInputs } from "./pointers.ts";
+import { rangesOf } from "./ranges.ts";
+import { Rework } from "./rework.ts";
+import { Roster } from "./roster.ts";
+import { sha256Hex } from "./sign.ts";
 
 /** Failures of a task at nodes before it is done locally. */
 export const maxAttempts = 4;
@@ -22,25 +27,20 @@ export const maxAttempts = 4;
 export const leaseMs = 30_000;
 /** How often a node with a task is asked for a sign of life. */
 export const heartbeatMs = 10_000;
-/** A task is given out once more when it takes this many times as long as the others did. */
-export const stragglerFactor = 2;
-/** Nothing is a straggler before. */
-const stragglerMs = 200;
 const tickMs = 100;
-/** Durations that the median is taken of, and how many it takes. */
-const samples = 64;
-const leastSamples = 3;
 
 export interface NodesOptions {
   readonly nodes: readonly NodeAddress[];
   readonly job: Job;
+  /** Sixteen random bytes in hex: what answers are bound to. */
+  readonly jobId?: string;
   readonly opener: Opener;
   /** Runs tasks beside the nodes; null: nodes only. */
   readonly local: Executor | null;
   /** Called once, when there is no `local` and the nodes cannot do it. */
   readonly fallback: () => Executor;
   /** For audits. */
-  readonly kernels: NodeKernels;
+  readonly kernels: OwnKernels;
   readonly fetch: Fetch;
   readonly clock: Clock;
   /** Milliseconds since 1970. */
@@ -49,64 +49,50 @@ export interface NodesOptions {
   readonly random: () => number;
   readonly report: (report: NodeReport) => void;
   readonly limits?: Partial<NodeLimits>;
+  /** So many nodes must give the same answer before it counts: for nodes of strangers. */
+  readonly redundancy?: number;
+  /** This coordinator's inputs, where nodes can fetch them. */
+  readonly served?: ServedInputs;
+  /** Bytes of an output, by its index in the job, changed after they were taken for final: whoever hashed them begins anew. */
+  readonly changed?: (file: number) => void;
 }
 
-interface Attempt {
-  readonly member: Member;
-  readonly stop: AbortController;
-  readonly started: number;
-  /** When the request under way was begun: of a task in parts, the last of several. */
-  asked: number;
-  seen: number;
-  asking: boolean;
+export interface NodesExecutor extends Executor {
+  /** From now on these nodes and no others: new ones join, others finish what they have. */
+  use(nodes: readonly NodeAddress[]): void;
+  /** How every node does at the moment. */
+  nodes(): readonly NodeReport[];
 }
 
-interface Call {
-  readonly task: Task;
-  readonly signal: AbortSignal;
-  readonly beat: ((share: number) => void) | undefined;
-  readonly resolve: (receipt: Receipt) => void;
-  readonly reject: (error: unknown) => void;
-  readonly attempts: Set<Attempt>;
-  /** Nodes that failed at it, or have it. */
-  readonly tried: Set<Member>;
-  readonly onAbort: () => void;
-  /** Its parts, by the most bytes of a part; null where it cannot be cut so far. */
-  readonly cuts: Map<number, readonly Task[] | null>;
-  /** Nodes that do not take it, or not in any parts. */
-  readonly unfit: Set<Member>;
-  failures: number;
-  local: boolean;
-  localOnly: boolean;
-  /** An answer is being written into place. */
-  claimed: boolean;
-  settled: boolean;
-  started: number;
+export function createNodesExecutor(options: NodesOptions): NodesExecutor {
+  return new Nodes(options);
 }
 
-export function createNodesExecutor(options: NodesOptions): Executor {
-  return new NodesExecutor(options);
-}
+const randomId = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 
-class NodesExecutor implements Executor {
+class Nodes implements NodesExecutor {
   private readonly options: NodesOptions;
   private readonly limits: NodeLimits;
-  private readonly members: readonly Member[];
-  private readonly files: JobFiles;
+  private readonly roster: Roster;
+  private readonly files: OutputFiles;
+  private readonly pointers: Pointers;
   private readonly auditor: Auditor;
-  private readonly versions = new Map<number, string>();
+  private readonly rework: Rework;
+  private readonly pace = new Pace();
   private readonly waiting: Call[] = [];
   private readonly running = new Set<Call>();
   private readonly asked = new Set<Promise<void>>();
   private readonly localRuns = new Set<Promise<unknown>>();
-  private readonly perElement: number[] = [];
+  /** Outputs that nodes wrote to themselves. */
+  private readonly placed = new Set<number>();
   private readonly closed = new AbortController();
+  private readonly redundancy: number;
   private local: Executor | null;
   private lease = 0;
   private broken = false;
   /** A node lied about what is built upon by now. */
   private failure: BraidError | null = null;
-  private repairs: Promise<void> = Promise.resolve();
   private readonly watch: Promise<void>;
   private closing: Promise<void> | null = null;
 
@@ -114,25 +100,43 @@ class NodesExecutor implements Executor {
     const { nodes, job, opener, kernels, clock, fetch, today, random } = options;
     this.options = options;
     this.limits = { ...nodeLimits, ...options.limits };
+    this.redundancy = Math.max(1, options.redundancy ?? 1);
     this.local = options.local;
-    this.files = new JobFiles(job.files, opener);
+    this.files = new OutputFiles(job, opener);
+    this.pointers = new Pointers(job, opener, options.served ?? null);
     this.auditor = new Auditor({ files: this.files, kernels, random });
-    const id = [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
-    const client = { fetch, clock, today, job: id, kernel: kernels.sha256, limits: this.limits };
-    this.members = nodes.map((address) => {
-      const member: Member = new Member(new NodeClient(address, client), kernels, clock, (report) => {
-        options.report(report);
-        if (report.state === "ready") this.dispatch();
-      });
-      void member.join(this.closed.signal).then(() => this.dispatch());
-      return member;
+    this.rework = new Rework({
+      auditor: this.auditor,
+      changed: (file) => options.changed?.(file),
+      failed: (error) => this.fail(error),
+      over: () => this.broken,
     });
+    const client = {
+      fetch,
+      clock,
+      today,
+      job: options.jobId ?? randomId(),
+      kernel: kernels.sha256,
+      limits: this.limits,
+    };
+    const near = (call: Call, member: Member) => this.pointers.near(call.ranges, member);
+    const ready = () => this.dispatch();
+    this.roster = new Roster({ client, kernels, report: options.report, ready, near }, this.closed.signal);
+    this.roster.use(nodes);
     this.watch = this.keepWatch();
   }
 
   get capacity(): number {
-    const nodes = this.members.reduce((sum, m) => sum + (m.gone ? 0 : m.slots), 0);
-    return Math.max(2, nodes + (this.local?.capacity ?? 0));
+    return Math.max(2, Math.floor(this.roster.slots / this.redundancy) + (this.local?.capacity ?? 0));
+  }
+
+  use(nodes: readonly NodeAddress[]): void {
+    if (!this.closing) this.roster.use(nodes);
+    this.dispatch();
+  }
+
+  nodes(): readonly NodeReport[] {
+    return this.roster.members.map((m) => m.snapshot());
   }
 
   run(task: Task, signal: AbortSignal, beat?: (share: number) => void): Promise<Receipt> {
@@ -140,26 +144,9 @@ class NodesExecutor implements Executor {
     if (this.failure) return Promise.reject(this.failure);
     if (this.closing) return Promise.reject(new Error("The executor is closed"));
     const { promise, resolve, reject } = Promise.withResolvers<Receipt>();
-    const call: Call = {
-      task,
-      signal,
-      beat,
-      resolve,
-      reject,
-      attempts: new Set(),
-      tried: new Set(),
-      onAbort: () => this.settle(call, null, signal.reason),
-      cuts: new Map(),
-      unfit: new Set(),
-      failures: 0,
-      local: false,
-      // Whole matrices take all of their inputs at once, and no part of them can be audited alone.
-      localOnly: task.kind === "merge" && task.program.op === "matrix",
-      claimed: false,
-      settled: false,
-      started: this.options.clock.now(),
-    };
-    signal.addEventListener("abort", call.onAbort, { once: true });
+    const onAbort = () => this.settle(call, null, signal.reason);
+    const call: Call = createCall({ task, signal, beat, resolve, reject, onAbort });
+    signal.addEventListener("abort", onAbort, { once: true });
     this.waiting.push(call);
     this.dispatch();
     return promise;
@@ -180,53 +167,34 @@ class NodesExecutor implements Executor {
     }
   }
 
+  /** Whether all that a call needs has begun. */
   private start(call: Call): boolean {
-    if (!call.localOnly) {
-      const member = this.freeMember(call);
-      if (member) {
+    const enough = this.redundancy === 1 ? !this.roster.alone(call) : this.roster.canAgree(call, this.redundancy);
+    if (!call.localOnly && (enough || call.answers.length > 0 || call.attempts.size > 0)) {
+      while (call.answers.length + call.attempts.size < this.redundancy) {
+        const member = this.roster.free(call);
+        if (!member) break;
         this.begin(call, member);
-        return true;
       }
+      if (call.answers.length + call.attempts.size >= this.redundancy) return true;
+      if (enough && (this.options.local === null || call.attempts.size > 0)) return false;
     }
-    const alone = this.members.every((m) => !m.usable || call.unfit.has(m));
-    if (this.options.local === null && !call.localOnly && !alone) return false;
+    if (call.attempts.size > 0) return false;
     this.local ??= this.options.fallback();
     if (this.localRuns.size >= this.local.capacity) return false;
     this.runLocally(call, this.local);
     return true;
   }
 
-  private freeMember(call: Call): Member | null {
-    const free = this.members.filter((m) => m.free && this.partsFor(call, m) !== null);
-    // A node that failed at it may try again when all that could have it did.
-    const fresh = free.filter((m) => !call.tried.has(m));
-    const others = this.members.some((m) => m.usable && !call.tried.has(m) && !call.unfit.has(m));
-    const candidates =
-      fresh.length > 0 || others ? fresh : free.filter((m) => ![...call.attempts].some((a) => a.member === m));
-    return candidates.sort((a, b) => b.rate / (b.inFlight + 1) - a.rate / (a.inFlight + 1))[0] ?? null;
-  }
-
-  /** What a node is sent of a task: parts that it takes, or null when there are none. */
-  private partsFor(call: Call, member: Member): readonly Task[] | null {
-    if (call.unfit.has(member)) return null;
-    const limit = Math.min(this.limits.sliceBytes, member.sliceBytes);
-    let parts = call.cuts.get(limit);
-    if (parts === undefined) {
-      parts = cutTask(call.task, limit);
-      call.cuts.set(limit, parts);
-    }
-    if (parts === null) call.unfit.add(member);
-    return parts;
-  }
-
   private runLocally(call: Call, local: Executor): void {
     this.running.add(call);
     call.local = true;
-    const started = this.options.clock.now();
+    const { clock } = this.options;
+    const started = clock.now();
     // A copy that comes too late is left alone: stopping it would take for broken what is not.
     const run = local.run(call.task, call.signal, call.beat).then(
       (receipt) => {
-        this.note(call.task, started);
+        this.pace.note(call.task, clock.now() - started);
         if (!call.claimed) this.settle(call, receipt, null);
       },
       (error) => {
@@ -241,137 +209,157 @@ class NodesExecutor implements Executor {
   }
 
   private begin(call: Call, member: Member): void {
-    const attempt = this.attempt(call, member);
-    this.asked.add(attempt);
-    void attempt.finally(() => this.asked.delete(attempt));
-  }
-
-  private async attempt(call: Call, member: Member): Promise<void> {
-    const { clock } = this.options;
-    const at = clock.now();
-    const attempt: Attempt = { member, stop: new AbortController(), started: at, asked: at, seen: at, asking: false };
+    const at = this.options.clock.now();
+    const stop = new AbortController();
+    const attempt: Attempt = { member, stop, started: at, asked: at, seen: at, asking: false, writes: false };
     call.attempts.add(attempt);
     call.tried.add(member);
     this.running.add(call);
     member.inFlight++;
+    const run = this.attempt(call, attempt);
+    this.asked.add(run);
+    void run.finally(() => this.asked.delete(run));
+  }
+
+  private async attempt(call: Call, attempt: Attempt): Promise<void> {
+    const { clock, random } = this.options;
+    const { member, stop, started } = attempt;
+    let answered = false;
     try {
-      const results: TaskResult[] = [];
-      const parts = this.partsFor(call, member);
+      const near = this.pointers.near(call.ranges, member);
+      const parts = partsFor(call, member, this.limits.sliceBytes);
       if (!parts) throw new NodeError("task", "it does not take so much at a time");
+      const results: TaskResult[] = [];
       for (const part of parts) {
         attempt.asked = clock.now();
-        results.push(await this.ask(part, member, attempt.stop.signal));
+        results.push(await this.ask(call, attempt, part, parts.length === 1));
         attempt.seen = clock.now();
       }
       const result = joinResults(call.task, results);
+      answered = true;
       if (call.settled || call.claimed || member.banned) return;
-      const whole = member.auditsWhole(call.task, this.options.random);
+      const whole = member.auditsWhole(call.task, random);
       const wrong = await this.auditor.fault(call.task, result, whole);
       if (wrong) throw new NodeError("wrong", wrong);
+      member.succeeded(call.task, clock.now() - started, near);
+      this.pace.note(call.task, clock.now() - started);
       if (call.settled || call.claimed || member.banned) return;
-      await this.accept(call, member, result, whole);
-      member.succeeded(call.task, clock.now() - at);
-      this.note(call.task, at);
+      if (this.redundancy > 1) await this.compare(call, member, result);
+      else await this.accept(call, [member], result, whole);
+      // What it wrote counts; nothing that comes later can be its own.
+      if (call.settled && result.written) attempt.writes = false;
     } catch (error) {
       if (error instanceof NodeError) this.failed(call, member, error);
-      else if (!call.settled && !attempt.stop.signal.aborted) this.settle(call, null, error);
+      else if (!call.settled && !stop.signal.aborted) this.settle(call, null, error);
       else if (!call.settled && !call.claimed)
         this.failed(call, member, new NodeError("lost", "it gave no sign of life"));
     } finally {
       call.attempts.delete(attempt);
       member.inFlight--;
-      if (!call.settled && !call.claimed && call.attempts.size === 0 && !call.local && !this.waiting.includes(call)) {
-        this.running.delete(call);
-        this.waiting.unshift(call);
-      }
+      // Unless the whole slice is written anew after it, it may have written over what somebody else did right.
+      const anew = answered && !call.settled && !call.claimed && !call.local && call.attempts.size === 0;
+      if (attempt.writes && !anew) this.rework.suspect(call.task);
+      this.queueAgain(call);
       this.dispatch();
     }
   }
 
-  private async ask(task: Task, member: Member, signal: AbortSignal): Promise<TaskResult> {
-    const fill = (range: Range, target: Uint8Array<ArrayBuffer>) => this.auditor.read(range, target);
+  /** A call that nobody has any more, or too few, waits for somebody. */
+  private queueAgain(call: Call): void {
+    const lacking = call.answers.length + call.attempts.size < this.redundancy;
+    if (call.settled || call.claimed || !lacking || call.local || this.waiting.includes(call)) return;
+    if (call.attempts.size === 0) this.running.delete(call);
+    this.waiting.unshift(call);
+  }
+
+  private async ask(call: Call, attempt: Attempt, task: Task, whole: boolean): Promise<TaskResult> {
+    const { member, stop } = attempt;
     const { client } = member;
-    const ranges = rangesOf(task);
-    const locators = await this.locatorsFor(ranges, member);
-    if (locators.length > 0) {
+    const ranges = whole ? call.ranges : rangesOf(task);
+    const fill: Errand["fill"] = (range, target) =>
+      this.files.read({ file: range.file, start: range.start }, 0, target);
+    // What a node cannot read or write itself is sent; each step down is for good.
+    for (;;) {
+      const { locators, target } = await this.pointers.of(task, ranges, member);
+      // Strangers are not told where things are, and a copy must not write over the first one.
+      const may = whole && this.redundancy === 1 && call.attempts.size === 1 && !call.local;
+      const own = may ? target : null;
+      if (own && task.kind === "merge") {
+        attempt.writes = true;
+        this.placed.add(task.output.file);
+      }
+      const errand = { task, ranges, locators, fill, target: own };
       try {
-        return await client.run(task, ranges, locators, fill, ++this.lease, signal);
+        return await client.run(errand, ++this.lease, stop.signal);
       } catch (error) {
-        if (!(error instanceof NodeError) || error.fault !== "locator") throw error;
-        // It does not see what we see there: from now on it is sent the bytes.
-        member.readsItself = false;
+        if (!(error instanceof NodeError) || error.fault !== "locator" || locators.length === 0) throw error;
+        attempt.writes = false;
+        if (own) member.writesItself = false;
+        else if (locators.some((l) => "url" in l)) member.readsAddresses = false;
+        else member.readsPaths = false;
       }
     }
-    return client.run(task, ranges, [], fill, ++this.lease, signal);
   }
 
-  /** Of files below a folder that the node reads too. */
-  private async locatorsFor(ranges: readonly Range[], member: Member): Promise<Locator[]> {
-    if (!member.readsItself || member.roots.length === 0) return [];
-    const out: Locator[] = [];
-    for (const file of new Set(ranges.map((r) => r.file))) {
-      const { path } = this.options.job.files[file]!;
-      if (!member.roots.some((root) => path.startsWith(root.endsWith("/") ? root : `${root}/`))) continue;
-      let version = this.versions.get(file);
-      if (version === undefined) {
-        const source = await this.options.opener.source(path);
-        version = pathVersion(source);
-        await source.close();
-        this.versions.set(file, version);
-      }
-      out.push({ file, path, version });
-    }
-    return out;
-  }
-
-  private async accept(call: Call, member: Member, result: TaskResult, whole: boolean): Promise<void> {
+  /** For nodes of strangers: takes an answer when enough of them gave it. Where they differ, this machine knows. */
+  private async compare(call: Call, member: Member, result: TaskResult): Promise<void> {
+    const sha256 = `${receiptHash(result.receipt)} ${await sha256Hex(result.output)}`;
+    if (call.settled || call.claimed || member.banned) return;
+    call.answers.push({ member, result, sha256 });
+    if (call.answers.length < this.redundancy) return;
     call.claimed = true;
-    await this.write(call.task, result);
+    let right = call.answers[0]!;
+    if (call.answers.some((a) => a.sha256 !== right.sha256)) {
+      const faults = new Map<string, string | null>();
+      for (const answer of call.answers)
+        if (!faults.has(answer.sha256))
+          faults.set(answer.sha256, await this.auditor.fault(call.task, answer.result, true));
+      const found = call.answers.find((a) => faults.get(a.sha256) === null);
+      for (const { member: other, sha256: said } of call.answers.filter((a) => faults.get(a.sha256) !== null))
+        this.ban(other, faults.get(said)!);
+      if (!found) {
+        call.answers.length = 0;
+        call.localOnly = true;
+        call.claimed = false;
+        return;
+      }
+      right = found;
+    }
+    const agreed = call.answers.filter((a) => a.sha256 === right.sha256).map((a) => a.member);
+    await this.accept(call, agreed, right.result, false);
+  }
+
+  private async accept(call: Call, members: readonly Member[], result: TaskResult, whole: boolean): Promise<void> {
+    const { task } = call;
+    call.claimed = true;
+    if (task.kind === "merge" && !result.written) {
+      const pending = this.files.write(task.output, sliceStart(task) - task.output.start, result.output);
+      if (pending) await pending;
+    }
     // What was only looked at in parts is remembered until the end, in case the node is caught later.
-    member.accepted(call.task, whole ? null : receiptHash(result.receipt));
+    for (const member of members) member.accepted(task, whole ? null : receiptHash(result.receipt), call.bytes);
     this.settle(call, result.receipt, null);
   }
 
-  private async write(task: Task, { output }: TaskResult): Promise<void> {
-    if (task.kind !== "merge") return;
-    const pending = this.files.write(task.output, (task.first * output.length) / task.count, output);
-    if (pending) await pending;
+  private ban(member: Member, why: string): void {
+    member.ban(why);
+    this.rework.of(member);
+    for (const call of this.running)
+      for (const attempt of call.attempts) if (attempt.member === member) attempt.stop.abort();
   }
 
   private failed(call: Call, member: Member, error: NodeError): void {
-    if (error.fault === "wrong") {
-      member.ban(error.message);
-      this.repair(member);
-      for (const other of this.running)
-        for (const attempt of other.attempts) if (attempt.member === member) attempt.stop.abort();
-    } else member.failed(error, this.closed.signal);
+    if (error.fault === "wrong") this.ban(member, error.message);
+    else member.failed(error, this.closed.signal);
     if (call.settled || call.claimed) return;
     if (error.fault === "task") call.unfit.add(member);
     if (error.fault === "busy") call.tried.delete(member);
-    else if (++call.failures >= maxAttempts) call.localOnly = true;
+    else if (error.fault !== "draining" && ++call.failures >= maxAttempts) call.localOnly = true;
   }
 
-  /** Does again what a lying node did unseen. Runs beside the merge; `close` waits for it. */
-  private repair(member: Member): void {
-    const unseen = member.takeUnseen();
-    this.repairs = this.repairs.then(async () => {
-      for (const { task, receipt } of unseen) {
-        if (this.closed.signal.aborted && this.broken) return;
-        try {
-          const result = await this.auditor.compute(task);
-          await this.write(task, result);
-          if (receiptHash(result.receipt) === receipt) continue;
-          this.failure ??= new BraidError({
-            kind: "node-answer",
-            message: `Cannot go on: ${member.client.address.url} told wrong things that the merge was built upon`,
-            hint: "Merge again without that node.",
-          });
-        } catch (error) {
-          this.failure ??= error instanceof BraidError ? error : new BraidError({ kind: "io", message: String(error) });
-        }
-        if (this.failure) for (const call of [...this.waiting, ...this.running]) this.settle(call, null, this.failure);
-      }
-    });
+  private fail(error: BraidError): void {
+    this.failure ??= error;
+    for (const call of [...this.waiting, ...this.running]) this.settle(call, null, this.failure);
   }
 
   private settle(call: Call, receipt: Receipt | null, error: unknown): void {
@@ -385,12 +373,6 @@ class NodesExecutor implements Executor {
       this.broken = true;
       call.reject(error);
     }
-  }
-
-  /** How long tasks take, an element. */
-  private note(task: Task, started: number): void {
-    this.perElement.push((this.options.clock.now() - started) / task.count);
-    if (this.perElement.length > samples) this.perElement.shift();
   }
 
   private async keepWatch(): Promise<void> {
@@ -421,16 +403,15 @@ class NodesExecutor implements Executor {
 
   /** When nothing waits, what takes too long is begun once more elsewhere; the first valid answer counts. */
   private copyStragglers(now: number): void {
-    if (this.perElement.length < leastSamples) return;
-    const median = [...this.perElement].sort((a, b) => a - b)[this.perElement.length >> 1]!;
+    const patience = this.pace.patience();
     for (const call of [...this.running]) {
-      const [only, second] = call.attempts;
-      if (!only || second || call.local || call.claimed) continue;
-      if (now - only.started < Math.max(stragglerMs, stragglerFactor * median * call.task.count)) continue;
-      const member = this.freeMember(call);
+      const oldest = [...call.attempts][0];
+      if (!oldest || call.attempts.size > this.redundancy - call.answers.length || call.local || call.claimed) continue;
+      if (now - oldest.started < patience(call.task)) continue;
+      const member = this.roster.free(call);
       if (member && !call.tried.has(member)) this.begin(call, member);
       else if (this.local && this.localRuns.size < this.local.capacity) this.runLocally(call, this.local);
-      else if (!this.local && !this.members.some((m) => m.usable && m !== only.member)) {
+      else if (!this.local && !this.roster.members.some((m) => m.usable && m !== oldest.member)) {
         this.local = this.options.fallback();
         this.runLocally(call, this.local);
       }
@@ -442,16 +423,18 @@ class NodesExecutor implements Executor {
       this.settle(call, null, new Error("The executor was closed"));
     if (!this.broken) await Promise.allSettled(this.localRuns);
     await Promise.allSettled(this.asked);
-    if (!this.broken) await this.repairs;
+    if (!this.broken) await this.rework.finish();
     this.closed.abort();
     await this.watch;
-    const sound = !this.broken && !this.failure;
     try {
       await this.local?.close();
-      if (sound && this.options.job.sync !== false) await this.files.sync();
+      if (!this.broken && !this.failure && this.options.job.sync !== false) {
+        for (const file of this.placed) await this.files.syncPlace(file);
+        await this.files.sync();
+      }
     } finally {
       await this.files.close();
-      for (const member of this.members) member.leave();
+      for (const member of this.roster.members) member.leave();
     }
     if (this.failure) throw this.failure;
   }

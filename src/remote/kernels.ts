@@ -2,7 +2,8 @@
 
 import { createKernel, kernelSha256 } from "../kernel/kernel.ts";
 import type { Location, Receipt, Task } from "../kernel/program.ts";
-import { Runner } from "../kernel/run.ts";
+import { Runner, type TaskIo } from "../kernel/run.ts";
+import type { TaskPlaces } from "./places.ts";
 import { type Range, rangeReader } from "./ranges.ts";
 import { outputBytes } from "./wire.ts";
 
@@ -15,6 +16,8 @@ export interface TaskData {
 export interface TaskResult {
   readonly receipt: Receipt;
   readonly output: Uint8Array<ArrayBuffer>;
+  /** The output is in its file, and `output` is empty. */
+  readonly written?: boolean;
 }
 
 export interface NodeKernels {
@@ -22,7 +25,15 @@ export interface NodeKernels {
   /** Tasks that run at the same time. */
   readonly cores: number;
   run(task: Task, data: TaskData, signal: AbortSignal): Promise<TaskResult>;
+  /** Runs a task whose files are all on this machine, without carrying their bytes. */
+  runPlaced?(task: Task, places: TaskPlaces, signal: AbortSignal): Promise<TaskResult>;
   close?(): Promise<void>;
+}
+
+/** What a coordinator computes itself, in its own thread. */
+export interface OwnKernels extends NodeKernels {
+  /** Runs a task from and to wherever `io` leads. */
+  runOn(task: Task, io: TaskIo): Promise<Receipt>;
 }
 
 export interface InlineKernelsOptions {
@@ -35,33 +46,48 @@ export interface InlineKernelsOptions {
 /** What any small task takes, a test merge among them. */
 const leastBytes = 8 << 20;
 
-/** Runs tasks in this thread, the output into the bytes given. One at a time. */
+/** Runs tasks in this thread, from and to wherever `io` leads. One at a time. */
 export function createTaskRunner({ module, workerBytes, now }: InlineKernelsOptions) {
   const kernel = createKernel(module, Math.max(leastBytes, workerBytes));
-  return (task: Task, { ranges, bytes }: TaskData, output: Uint8Array, signal?: AbortSignal): Promise<Receipt> => {
-    const start = task.kind === "merge" ? task.output.start + (task.first * output.length) / task.count : 0;
-    const io = {
-      read: rangeReader(ranges, bytes).read,
-      write: (at: Location, offset: number, data: Uint8Array) => output.set(data, at.start + offset - start),
-    };
-    return new Runner(kernel, io, now).run(task, signal);
-  };
+  return (task: Task, io: TaskIo, signal?: AbortSignal): Promise<Receipt> =>
+    new Runner(kernel, io, now).run(task, signal);
 }
 
+/** Where the slice of a task begins in its output file. */
+export const sliceStart = (task: Task): number =>
+  task.kind === "merge" ? task.output.start + task.first * (outputBytes(task) / task.count) : 0;
+
+/** Takes the output of a task into memory. */
+export function writerInto(task: Task, output: Uint8Array): TaskIo["write"] {
+  const start = sliceStart(task);
+  return (at: Location, offset, data) => output.set(data, at.start + offset - start);
+}
+
+/** From carried bytes into the bytes given. */
+export const carriedIo = (task: Task, { ranges, bytes }: TaskData, output: Uint8Array): TaskIo => ({
+  read: rangeReader(ranges, bytes).read,
+  write: writerInto(task, output),
+});
+
 /** Runs tasks one after the other in this thread. */
-export function createInlineKernels(options: InlineKernelsOptions): NodeKernels {
+export function createInlineKernels(options: InlineKernelsOptions): OwnKernels {
   const run = createTaskRunner(options);
   let last: Promise<unknown> = Promise.resolve();
   const runNext = async (task: Task, data: TaskData, signal: AbortSignal): Promise<TaskResult> => {
     signal.throwIfAborted();
     const output = new Uint8Array(outputBytes(task));
-    return { receipt: await run(task, data, output, signal), output };
+    return { receipt: await run(task, carriedIo(task, data, output), signal), output };
   };
   return {
     sha256: kernelSha256,
     cores: 1,
     run(task, data, signal) {
       const result = last.then(() => runNext(task, data, signal));
+      last = result.catch(() => {});
+      return result;
+    },
+    runOn(task, io) {
+      const result = last.then(() => run(task, io));
       last = result.catch(() => {});
       return result;
     },

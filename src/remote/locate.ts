@@ -6,8 +6,9 @@ import { quote } from "../errors.ts";
 import { BodyError, readBody } from "./body.ts";
 import type { Clock } from "./clock.ts";
 import type { NodeLimits } from "./limits.ts";
+import { pathVersion, type TaskPlaces } from "./places.ts";
 import type { Range } from "./ranges.ts";
-import type { Locator } from "./wire.ts";
+import { inputRoute, type Locator, type TaskMessage } from "./wire.ts";
 
 /** Refused (403), changed (409), or not to be had (502). */
 export class LocatorError extends Error {
@@ -23,18 +24,23 @@ export interface Reach {
   readonly roots: readonly string[];
   /** Opens a file below a root, all links followed; throws LocatorError 403 for any other. */
   readonly openPath?: (path: string) => ByteSource | Promise<ByteSource>;
+  /** Those of the roots that outputs may be written to. */
+  readonly writeRoots?: readonly string[];
+  /** The path of a file below a root (to write: one for writing), all links followed; throws LocatorError 403 for any other. */
+  readonly place?: (path: string, write: boolean) => string;
   /** Lower-case host names. */
   readonly hosts: readonly string[];
+  /**
+   * Coordinators whose inputs may be fetched, as `http://10.0.0.5:7500`. The owner wrote down scheme, address and port, so none of
+   * the rules for hosts on the internet are needed; and nothing but inputs is asked for there.
+   */
+  readonly origins?: readonly string[];
   readonly fetch?: (url: string, init: RequestInit) => Promise<Response>;
   /** The addresses that a host has now. Without it hosts that are no address cannot be checked, and are refused. */
   readonly resolve?: (host: string) => Promise<readonly string[]>;
 }
 
 export const noReach: Reach = { roots: [], hosts: [] };
-
-/** A path's version: another one means other bytes. */
-export const pathVersion = (source: ByteSource): string =>
-  source.identity ? `${source.identity.size}-${source.identity.mtimeNs}` : String(source.byteLength);
 
 /** Whether an address is one of the public internet: none that is private, shared, local, reserved or a disguise of those. */
 export function isPublicAddress(address: string): boolean {
@@ -78,6 +84,11 @@ export async function checkAddress(address: string, reach: Reach): Promise<URL> 
     throw new LocatorError(403, "the locator is no address");
   }
   const host = url.hostname.replace(/^\[|\]$/g, "").toLowerCase();
+  if (reach.origins?.includes(url.origin)) {
+    if (url.username !== "" || url.password !== "" || !url.pathname.startsWith(inputRoute))
+      throw new LocatorError(403, `a coordinator is asked for ${inputRoute}… only`);
+    return url;
+  }
   if (url.protocol !== "https:" || url.port !== "") throw new LocatorError(403, "only https on port 443 is fetched");
   if (url.username !== "" || url.password !== "")
     throw new LocatorError(403, "an address must not hold a user or password");
@@ -101,7 +112,8 @@ async function readUrl(
 ): Promise<void> {
   let address = locator.url;
   for (let redirects = 0; ; redirects++) {
-    const url = await checkAddress(address, reach);
+    // Nobody but the task itself leads to a coordinator.
+    const url = await checkAddress(address, redirects === 0 ? reach : { ...reach, origins: [] });
     if (!reach.fetch) throw new LocatorError(403, "this node fetches nothing");
     const range: Record<string, string> = { range: `bytes=${start}-${end - 1}`, "accept-encoding": "identity" };
     if (locator.version !== null) range["if-match"] = locator.version;
@@ -114,6 +126,7 @@ async function readUrl(
     const to = response.headers.get("location");
     if (response.status >= 300 && response.status < 400 && to !== null) {
       await response.body?.cancel();
+      if (reach.origins?.includes(url.origin)) throw new LocatorError(502, "a coordinator does not redirect");
       if (redirects >= limits.redirects) throw new LocatorError(502, `more than ${limits.redirects} redirects`);
       address = new URL(to, url).href;
       continue;
@@ -139,6 +152,22 @@ async function readUrl(
     target.set(bytes);
     return;
   }
+}
+
+/** The files of a task when all that it reads is on this disk; null when bytes must be carried. */
+export function placesOf(message: TaskMessage, reach: Reach): TaskPlaces | null {
+  const { task, ranges, locators, target } = message;
+  const { place } = reach;
+  if (!place) return null;
+  const by = new Map(locators.map((l) => [l.file, l]));
+  const inputs: TaskPlaces["inputs"][number][] = [];
+  for (const file of new Set(ranges.map((r) => r.file))) {
+    const locator = by.get(file);
+    if (!locator || !("path" in locator)) return null;
+    inputs.push({ file, path: place(locator.path, false), version: locator.version });
+  }
+  const writes = target && task.kind === "merge";
+  return { inputs, output: writes ? { path: place(target.path, true), version: target.version } : null };
 }
 
 /** The bytes of all ranges, one after the other: inline ones copied, located ones read. */

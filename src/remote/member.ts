@@ -21,13 +21,19 @@ const maxInvalid = 8;
 const joinMs = 30_000;
 /** Weight of the newest rate in the running mean. */
 const newest = 0.3;
+/** How many times as fast a node is taken to be where the bytes are, until it has shown it. */
+const nearGuess = 4;
 
 export interface NodeReport {
   readonly url: string;
-  readonly state: "ready" | "away" | "unfit" | "banned" | "done";
+  /** `left`: it said that it is about to end, or its line is gone from the file of nodes. */
+  readonly state: "ready" | "away" | "left" | "unfit" | "banned" | "done";
   readonly message: string;
-  /** Tasks that were taken from it. */
+  /** Tasks that were taken from it, and the bytes of their inputs and outputs. */
   readonly tasks: number;
+  readonly bytes: number;
+  /** Tasks that it has now. */
+  readonly inFlight: number;
 }
 
 /** Accepted without having been computed here whole. */
@@ -39,14 +45,21 @@ export interface Unseen {
 export class Member {
   readonly client: NodeClient;
   inFlight = 0;
-  /** Elements a millisecond. */
-  rate = 0;
   slots = unknownSlots;
   /** Input bytes of a request, and output bytes of an answer, that it takes at most. */
   sliceBytes = Number.POSITIVE_INFINITY;
+  /** Folders and coordinators that it reads itself, and folders that it writes to. */
   roots: readonly string[] = [];
-  readsItself = true;
-  private state: "joining" | "ready" | "away" | "unfit" | "banned" = "joining";
+  writeRoots: readonly string[] = [];
+  origins: readonly string[] = [];
+  readsPaths = true;
+  readsAddresses = true;
+  writesItself = true;
+  private state: "joining" | "ready" | "away" | "left" | "unfit" | "banned" = "joining";
+  /** Elements a millisecond: of tasks whose bytes it reads itself, and of those that are sent to it. */
+  private readonly rates: { near: number | null; far: number } = { near: null, far: 0 };
+  private bytes = 0;
+  private dismissed = false;
   private readonly kernels: NodeKernels;
   private readonly clock: Clock;
   private readonly tell: (report: NodeReport) => void;
@@ -76,16 +89,23 @@ export class Member {
 
   /** It may take tasks now or soon: a node that still joins counts, one that is away does not. */
   get usable(): boolean {
-    return this.state === "ready" || this.state === "joining";
+    return !this.dismissed && (this.state === "ready" || this.state === "joining");
   }
 
   get free(): boolean {
-    return this.state === "ready" && this.inFlight < this.slots && this.clock.now() >= this.notBefore;
+    const ready = this.state === "ready" && !this.dismissed;
+    return ready && this.inFlight < this.slots && this.clock.now() >= this.notBefore;
+  }
+
+  /** Elements a millisecond that one more task can hope for. */
+  speed(near: boolean): number {
+    const rate = near ? (this.rates.near ?? nearGuess * this.rates.far) : this.rates.far;
+    return rate / (this.inFlight + 1);
   }
 
   /** Resolves when it has joined, or never will. A node that does not answer is asked again until the job is over. */
   async join(over: AbortSignal): Promise<void> {
-    while (!over.aborted && !this.gone && this.state !== "ready") {
+    while (!over.aborted && !this.gone && !this.dismissed && this.state !== "ready") {
       const error = await this.tryToJoin(over);
       if (!error || over.aborted) return;
       if (error.fault === "wrong") {
@@ -97,9 +117,10 @@ export class Member {
         return;
       }
       this.failures++;
-      if (this.state !== "away") {
-        this.state = "away";
-        this.report("away", error.message);
+      const state = error.fault === "draining" ? "left" : "away";
+      if (this.state === "joining" || (this.state === "away" && state === "left")) {
+        this.state = state;
+        this.report(state, error.message);
       }
       await this.clock.wait(this.backoff(), over);
     }
@@ -119,14 +140,17 @@ export class Member {
         target.set(data.bytes.subarray(from, from + end - start));
         from += end - start;
       };
-      const got = await this.client.run(task, data.ranges, [], fill, -++this.tries, stop.signal);
+      const errand = { task, ranges: data.ranges, locators: [], fill, target: null };
+      const got = await this.client.run(errand, -++this.tries, stop.signal);
       const want = await this.kernels.run(task, data, over);
       if (!sameBytes(got.output, want.output) || receiptHash(got.receipt) !== receiptHash(want.receipt))
         return new NodeError("wrong", "it failed the test merge: its kernels give other bytes");
-      this.rate = task.count / Math.max(1, this.clock.now() - at);
+      this.rates.far = task.count / Math.max(1, this.clock.now() - at);
       this.slots = Math.min(maxSlots, about.cores + 1);
       this.sliceBytes = about.limits.sliceBytes ?? 0;
       this.roots = about.roots;
+      this.writeRoots = about.writeRoots ?? [];
+      this.origins = about.origins ?? [];
       this.state = "ready";
       this.report("ready", `${about.cores} ${about.cores === 1 ? "core" : "cores"}, ${about.runtime}`);
       return null;
@@ -143,8 +167,9 @@ export class Member {
     return auditsWhole(task, this.tasks, random);
   }
 
-  accepted(task: Task, receipt: string | null): void {
+  accepted(task: Task, receipt: string | null, bytes: number): void {
     this.tasks++;
+    this.bytes += bytes;
     if (receipt !== null) this.unseen.push({ task, receipt });
   }
 
@@ -154,15 +179,26 @@ export class Member {
     return unseen;
   }
 
-  succeeded(task: Task, ms: number): void {
+  succeeded(task: Task, ms: number, near: boolean): void {
     this.failures = 0;
-    this.rate += newest * (task.count / Math.max(1, ms) - this.rate);
+    const rate = task.count / Math.max(1, ms);
+    const { rates } = this;
+    if (!near) rates.far += newest * (rate - rates.far);
+    else rates.near = rates.near === null ? rate : rates.near + newest * (rate - rates.near);
   }
 
   failed(error: NodeError, over: AbortSignal): void {
     if (this.gone || error.fault === "task") return;
     if (error.fault === "busy") {
       this.notBefore = this.clock.now() + error.retryAfter;
+      return;
+    }
+    if (error.fault === "draining") {
+      if (this.state !== "ready") return;
+      this.state = "left";
+      this.report("left", error.message);
+      // It may be started anew.
+      void this.clock.wait(error.retryAfter, over).then(() => this.join(over));
       return;
     }
     // Damage on the way is rare; a node that goes on sending it is not worth its checks.
@@ -194,12 +230,38 @@ export class Member {
     if (!this.gone) this.report("done", "");
   }
 
+  /** Gets nothing new; what it has it may finish. */
+  dismiss(): void {
+    if (this.dismissed || this.gone) return;
+    this.dismissed = true;
+    this.report("left", "it is not listed any more");
+  }
+
+  /** It is listed again. */
+  recall(over: AbortSignal): void {
+    if (!this.dismissed || this.gone) return;
+    this.dismissed = false;
+    this.state = "joining";
+    void this.join(over);
+  }
+
+  /** How it does at the moment. */
+  snapshot(): NodeReport {
+    const state = this.dismissed ? "left" : this.state === "joining" ? "away" : this.state;
+    return this.reportOf(state, "");
+  }
+
   private backoff(): number {
     this.failures = Math.max(1, this.failures);
     return Math.min(maxBackoffMs, backoffMs * 2 ** this.failures);
   }
 
   private report(state: NodeReport["state"], message: string): void {
-    this.tell({ url: this.client.address.url, state, message, tasks: this.tasks });
+    this.tell(this.reportOf(state, message));
+  }
+
+  private reportOf(state: NodeReport["state"], message: string): NodeReport {
+    const { tasks, bytes, inFlight } = this;
+    return { url: this.client.address.url, state, message, tasks, bytes, inFlight };
   }
 }

@@ -19,8 +19,9 @@ export class Refused extends Error {
   }
 }
 
-/** Seconds after which a busy node may be asked again. */
+/** Seconds after which a busy node may be asked again, and one that is about to end. */
 export const busyRetrySeconds = 1;
+export const drainRetrySeconds = 30;
 
 const kindOf: Record<number, string> = {
   400: "bad-request",

@@ -31,12 +31,21 @@ export const routes = {
   openapi: "/openapi.json",
 } as const;
 
+/** What a coordinator serves of its inputs lies below it; its own routes are those of inputs.ts. */
+export const inputRoute = "/v1/input/";
+
 export const routeOf = (task: Task): string => (task.kind === "survey" ? routes.survey : routes.slice);
 
 /** Where a node reads a file of the job itself. `version` must still be that of the file: an ETag, or `size-mtimeNs`. */
 export type Locator =
   | { readonly file: number; readonly url: string; readonly version: string | null }
   | { readonly file: number; readonly path: string; readonly version: string };
+
+/** Where a node writes the slice itself. `version` says which file it must be: `size-inode`; its times change as it fills. */
+export interface Target {
+  readonly path: string;
+  readonly version: string;
+}
 
 /** A task as it is sent. Files without a locator are inline: their ranges, one after the other. */
 export interface TaskMessage {
@@ -50,6 +59,8 @@ export interface TaskMessage {
   readonly ranges: readonly Range[];
   readonly locators: readonly Locator[];
   readonly inline: Uint8Array<ArrayBuffer>;
+  /** Null, or not there: the output is sent back. A node may send it back all the same. */
+  readonly target?: Target | null;
 }
 
 /** What was asked, repeated in the answer, so that no answer can be taken for that of another request. */
@@ -60,8 +71,9 @@ export interface AnswerMessage {
   readonly kernel: string;
   readonly slice: { readonly kind: Task["kind"]; readonly first: number; readonly count: number };
   readonly receipt: Receipt;
-  /** The slice of the output; empty for a survey. */
+  /** The slice of the output; empty for a survey, and for what was written to the target. */
   readonly output: Uint8Array<ArrayBuffer>;
+  readonly written?: boolean;
 }
 
 export interface About {
@@ -71,9 +83,11 @@ export interface About {
   readonly cores: number;
   readonly kernel: string;
   readonly limits: Readonly<Record<string, number>>;
-  /** Folders that the node reads itself, and hosts that it fetches from. */
+  /** Folders that the node reads itself, and those of them that it writes to; hosts and coordinators that it fetches from. */
   readonly roots: readonly string[];
+  readonly writeRoots?: readonly string[];
   readonly hosts: readonly string[];
+  readonly origins?: readonly string[];
 }
 
 /** Why a node refused: the body of every answer that is not 200. */

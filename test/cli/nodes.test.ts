@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readEnvironment } from "../../src/cli/environment.ts";
 import { bunProgram, denoProgram, inFolder, root, start } from "./braid.ts";
@@ -75,7 +76,9 @@ describe("nodes in processes of their own", () => {
   beforeAll(async () => {
     const programs = [bunProgram, existsSync(denoProgram[0]!) ? denoProgram : bunProgram, bunProgram];
     nodes = await Promise.all(
-      programs.map((p, i) => serve(p, i === 2 ? ["--allow-root", root] : [], { BRAID_TOKEN: token })),
+      programs.map((p, i) =>
+        serve(p, i === 2 ? ["--allow-root", root, "--allow-write-root", tmpdir()] : [], { BRAID_TOKEN: token }),
+      ),
     );
     alone = await inFolder(async (folder) => {
       const { exit, err } = await merge(join(folder, "out"), []);
@@ -87,7 +90,7 @@ describe("nodes in processes of their own", () => {
 
   for (const [name, count, workers] of [
     ["one node and nothing else", 1, "0"],
-    ["three nodes, one of which reads the files itself", 3, "0"],
+    ["three nodes, one of which reads and writes the files itself", 3, "0"],
     ["three nodes beside a worker", 3, "1"],
   ] as const) {
     test(`${name} give the same bytes`, () =>

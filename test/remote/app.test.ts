@@ -375,3 +375,40 @@ describe("what a node reads itself", () => {
     expect(await refusalOf(await send(testApp({ reach }), outside))).toBe("403 denied");
   });
 });
+
+describe("a node that is told to end", () => {
+  test("answers what was begun, refuses what comes, and says so", async () => {
+    const begun = Promise.withResolvers<void>();
+    const go = Promise.withResolvers<void>();
+    const slow: NodeKernels = {
+      ...kernels,
+      async run(...all) {
+        begun.resolve();
+        await go.promise;
+        return kernels.run(...all);
+      },
+    };
+    const app = testApp({ kernels: slow });
+    const first = send(app, messageFor(merge, files));
+    await begun.promise;
+    let ended = false;
+    const drained = app.drain(60_000).then(() => {
+      ended = true;
+    });
+    const late = await send(app, messageFor(merge, files));
+    expect([late.headers.get("retry-after"), await refusalOf(late)]).toEqual(["30", "503 draining"]);
+    expect((await app.request(routes.about)).status).toBe(503);
+    expect((await app.request(routes.health)).status).toBe(200);
+    expect(ended).toBe(false);
+    go.resolve();
+    expect((await first).status).toBe(200);
+    await drained;
+  });
+
+  test("waits no longer than it is allowed to", async () => {
+    const app = testApp({ kernels: { ...kernels, run: () => new Promise(() => {}) } });
+    void send(app, messageFor(merge, files));
+    await new Promise((later) => setTimeout(later, 5));
+    await app.drain(10);
+  });
+});

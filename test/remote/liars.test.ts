@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { MergeTask } from "../../src/kernel/program.ts";
 import { Auditor, auditsWhole, goldenTask } from "../../src/remote/audit.ts";
-import type { NodeKernels, TaskResult } from "../../src/remote/kernels.ts";
+import type { NodeKernels, OwnKernels, TaskResult } from "../../src/remote/kernels.ts";
 import { routes } from "../../src/remote/wire.ts";
 import { withTempFolder } from "../support/host.ts";
 import { kernels, testApp } from "./fixture.ts";
@@ -166,11 +166,15 @@ test("of a node with one wrong block in a hundred at least 98 % are caught withi
       const looked: number[] = [];
       const task = { ...goldenTask(1).task, count: 256 * 4096 };
       const wrong = new Set(Array.from({ length: 256 }, (_, b) => b).filter(() => chance() < 0.01));
-      const auditor = new Auditor({ files: { read: () => {} }, kernels, random: chance });
-      auditor.compute = async (block) => {
-        looked.push(block.first / 4096);
-        return { output: new Uint8Array(block.kind === "merge" ? block.count * 2 : 0), receipt: {} as never };
+      const noting: OwnKernels = {
+        ...kernels,
+        runOn: async (block) => {
+          looked.push(block.first / 4096);
+          return {} as never;
+        },
       };
+      const files = { read: () => {}, write: () => {}, readBack: async () => {} };
+      const auditor = new Auditor({ files, kernels: noting, random: chance });
       if (auditsWhole(task, n, chance)) found = wrong.size > 0;
       else {
         await auditor.fault(task, { output: new Uint8Array(task.count * 2), receipt: {} as never }, false);

@@ -1,8 +1,10 @@
 // Merges whose executor is nodes in this process, with what may go wrong between.
 
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, realpathSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { FileSource } from "../../src/bytes/file.ts";
 import type { Executor } from "../../src/exec/executor.ts";
 import { createInlineExecutor } from "../../src/exec/inline.ts";
 import { fileOpener } from "../../src/exec/local.ts";
@@ -10,11 +12,14 @@ import type { MergeRequest, MergeSummary } from "../../src/host.ts";
 import { merge } from "../../src/merge.ts";
 import type { Fetch } from "../../src/remote/client.ts";
 import { type Clock, realClock } from "../../src/remote/clock.ts";
-import { createNodesExecutor } from "../../src/remote/executor.ts";
-import { createInlineKernels } from "../../src/remote/kernels.ts";
+import { createNodesExecutor, type NodesOptions } from "../../src/remote/executor.ts";
+import { createInlineKernels, type NodeKernels, writerInto } from "../../src/remote/kernels.ts";
+import { LocatorError } from "../../src/remote/locate.ts";
 import type { NodeReport } from "../../src/remote/member.ts";
+import { openPlaces, type TaskPlaces } from "../../src/remote/places.ts";
+import { outputBytes } from "../../src/remote/wire.ts";
 import { projectRoot, requestFor, testHost } from "../support/host.ts";
-import { module, type testApp } from "./fixture.ts";
+import { kernels, module, testApp } from "./fixture.ts";
 
 export const recipe = readFileSync(join(projectRoot, "examples/dare-ties.yml"), "utf8")
   .replaceAll("models/", "examples/models/")
@@ -32,6 +37,38 @@ export function seeded(seed: number): () => number {
 }
 
 type App = ReturnType<typeof testApp>;
+
+/** Runs tasks where their files are, in this thread. */
+export const runPlaced: NonNullable<NodeKernels["runPlaced"]> = async (task, places: TaskPlaces) => {
+  const output = new Uint8Array(places.output ? 0 : outputBytes(task));
+  const { io, close } = await openPlaces(places, fileOpener, writerInto(task, output));
+  try {
+    const receipt = await kernels.runOn(task, io);
+    return { receipt, output, ...(places.output ? { written: true } : {}) };
+  } finally {
+    await close();
+  }
+};
+
+/** A node on the disk of this machine. Without `writeRoot` it sends its output. */
+export function placedApp(writeRoot: string | null, own: Partial<NodeKernels> = {}): App {
+  const writeRoots = writeRoot === null ? [] : [realpathSync(writeRoot)];
+  const roots = [projectRoot, realpathSync(tmpdir())];
+  return testApp({
+    kernels: { ...kernels, runPlaced, ...own },
+    reach: {
+      roots,
+      writeRoots,
+      hosts: [],
+      place(path, write) {
+        const found = realpathSync(path);
+        if ((write ? writeRoots : roots).some((root) => found.startsWith(`${root}/`))) return found;
+        throw new LocatorError(403, "not there");
+      },
+      openPath: (path) => new FileSource(path),
+    },
+  });
+}
 
 /** Gives what is fetched to the app of the host's name: node0, node1, … */
 export function appFetch(apps: readonly App[]): Fetch {
@@ -59,7 +96,7 @@ export interface MergeOptions {
   readonly token?: string;
   readonly request?: Partial<MergeRequest>;
   readonly recipe?: string;
-  readonly fallback?: () => Executor;
+  readonly executor?: Partial<NodesOptions>;
 }
 
 export interface NodesOutcome {
@@ -114,6 +151,7 @@ export async function mergeWithNodes(out: string, options: MergeOptions): Promis
         today: () => Date.now(),
         random: options.random ?? seeded(1),
         report: (r) => reports.push(r),
+        ...options.executor,
       });
     },
   };

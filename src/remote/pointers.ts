@@ -1,0 +1,88 @@
+// Where a node finds the bytes of a task without being sent them: on a disk that it shares, or at this coordinator's address.
+
+import type { Job } from "../exec/executor.ts";
+import type { Opener } from "../exec/files.ts";
+import type { Task } from "../kernel/program.ts";
+import type { Member } from "./member.ts";
+import { pathVersion, targetVersion } from "./places.ts";
+import type { Range } from "./ranges.ts";
+import type { Locator, Target } from "./wire.ts";
+
+/** The coordinator's own inputs, for nodes that do not share its disk. */
+export interface ServedInputs {
+  /** As nodes see it: `http://10.0.0.5:7500`. */
+  readonly origin: string;
+  /** An address of a file of the job, good for a while, and its ETag. */
+  locate(file: number): { readonly url: string; readonly version: string };
+}
+
+const below = (path: string, roots: readonly string[]) =>
+  roots.some((root) => path.startsWith(root.endsWith("/") ? root : `${root}/`));
+
+export class Pointers {
+  private readonly job: Job;
+  private readonly opener: Opener;
+  private readonly served: ServedInputs | null;
+  private readonly versions = new Map<number, Promise<string>>();
+
+  constructor(job: Job, opener: Opener, served: ServedInputs | null) {
+    this.job = job;
+    this.opener = opener;
+    this.served = served;
+  }
+
+  /** Whether a node reads all that a task needs itself. */
+  near(ranges: readonly Range[], member: Member): boolean {
+    return ranges.every((r) => this.reads(r.file, member) !== null);
+  }
+
+  /** Files of a task that a node reads itself, and where it writes, if it does. */
+  async of(
+    task: Task,
+    ranges: readonly Range[],
+    member: Member,
+  ): Promise<{ locators: Locator[]; target: Target | null }> {
+    const locators: Locator[] = [];
+    let paths = true;
+    for (const file of new Set(ranges.map((r) => r.file))) {
+      const how = this.reads(file, member);
+      if (how !== "path") paths = false;
+      if (how === "path") locators.push({ file, path: this.path(file), version: await this.version(file) });
+      else if (how === "address") locators.push({ file, ...this.served!.locate(file) });
+    }
+    // Only a node that reads every byte of a task itself writes it too: others need its bytes in their hands anyway.
+    if (!paths || task.kind !== "merge" || !member.writesItself) return { locators, target: null };
+    const path = this.path(task.output.file);
+    if (!below(path, member.writeRoots)) return { locators, target: null };
+    return { locators, target: { path, version: await this.version(task.output.file) } };
+  }
+
+  private reads(file: number, member: Member): "path" | "address" | null {
+    if (member.readsPaths && below(this.path(file), member.roots)) return "path";
+    const { served } = this;
+    return served && member.readsAddresses && member.origins.includes(served.origin) ? "address" : null;
+  }
+
+  private path(file: number): string {
+    return this.job.files[file]!.path;
+  }
+
+  private version(file: number): Promise<string> {
+    let version = this.versions.get(file);
+    if (!version) {
+      version = this.look(file);
+      this.versions.set(file, version);
+    }
+    return version;
+  }
+
+  private async look(file: number): Promise<string> {
+    const { path, mode } = this.job.files[file]!;
+    const source = await this.opener.source(path);
+    try {
+      return mode === "write" ? targetVersion(source) : pathVersion(source);
+    } finally {
+      await source.close();
+    }
+  }
+}

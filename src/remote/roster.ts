@@ -1,0 +1,84 @@
+// The nodes of a merge. They come and go; whoever is free and fastest for the bytes in question takes the next task.
+
+import { type Call, partsFor } from "./call.ts";
+import { type ClientOptions, type NodeAddress, NodeClient } from "./client.ts";
+import type { NodeKernels } from "./kernels.ts";
+import { Member, type NodeReport } from "./member.ts";
+
+export interface RosterOptions {
+  readonly client: ClientOptions;
+  readonly kernels: NodeKernels;
+  readonly report: (report: NodeReport) => void;
+  /** A node may be free now that was not. */
+  readonly ready: () => void;
+  /** Whether a node reads all that a task needs itself. */
+  readonly near: (call: Call, member: Member) => boolean;
+}
+
+export class Roster {
+  readonly members: Member[] = [];
+  private readonly options: RosterOptions;
+  private readonly over: AbortSignal;
+
+  constructor(options: RosterOptions, over: AbortSignal) {
+    this.options = options;
+    this.over = over;
+  }
+
+  /** These nodes and no others. One that is new joins; one that is not listed finishes what it has. */
+  use(nodes: readonly NodeAddress[]): void {
+    const listed = new Map(nodes.map((n) => [n.url, n]));
+    for (const member of this.members) {
+      if (listed.delete(member.client.address.url)) member.recall(this.over);
+      else member.dismiss();
+    }
+    for (const address of listed.values()) this.add(address);
+  }
+
+  get slots(): number {
+    return this.members.reduce((sum, m) => sum + (m.gone ? 0 : m.slots), 0);
+  }
+
+  /** No node can be hoped for with this task. */
+  alone(call: Call): boolean {
+    return this.members.every((m) => !m.usable || call.unfit.has(m));
+  }
+
+  /** The node that a task should go to now, or null. */
+  free(call: Call): Member | null {
+    const { sliceBytes } = this.options.client.limits;
+    const free = this.members.filter(
+      (m) => m.free && !call.answers.some((a) => a.member === m) && partsFor(call, m, sliceBytes) !== null,
+    );
+    // A node that failed at it may try again when all that could have it did.
+    const fresh = free.filter((m) => !call.tried.has(m));
+    const others = this.members.some((m) => m.usable && !call.tried.has(m) && !call.unfit.has(m));
+    const candidates =
+      fresh.length > 0 || others ? fresh : free.filter((m) => ![...call.attempts].some((a) => a.member === m));
+    let best: Member | null = null;
+    let most = Number.NEGATIVE_INFINITY;
+    for (const member of candidates) {
+      const speed = member.speed(this.options.near(call, member));
+      if (speed > most) [best, most] = [member, speed];
+    }
+    return best;
+  }
+
+  /** Whether so many nodes can still answer a task, counting those that did. */
+  canAgree(call: Call, wanted: number): boolean {
+    const answered = new Set(call.answers.map((a) => a.member));
+    return (
+      answered.size + this.members.filter((m) => m.usable && !answered.has(m) && !call.unfit.has(m)).length >= wanted
+    );
+  }
+
+  private add(address: NodeAddress): void {
+    const { client, kernels, report, ready } = this.options;
+    const member: Member = new Member(new NodeClient(address, client), kernels, client.clock, (r) => {
+      report(r);
+      if (r.state === "ready") ready();
+    });
+    this.members.push(member);
+    void member.join(this.over).then(ready);
+  }
+}
