@@ -44,7 +44,7 @@ export async function mergeRandom(fetch: Fetch, count: number): Promise<number> 
     at += end - start;
   };
   const { signal } = new AbortController();
-  const got = await clientOf(fetch).run(task, data.ranges, [], fill, 1, signal);
+  const got = await clientOf(fetch).run({ task, ranges: data.ranges, locators: [], fill, target: null }, 1, signal);
   const want = await kernels.run(task, data, signal);
   expect(got.output.length).toBe(2 * count);
   expect(Buffer.from(got.output).equals(Buffer.from(want.output))).toBe(true);
