@@ -1,6 +1,7 @@
 // What goes beside the tensors: config.json, the files of the tokenizer, the index, the model card and the manifest.
 
 import { utf8ToBytes } from "@noble/hashes/utils.js";
+import { fromBase64 } from "./bytes/base64.ts";
 import { headSource } from "./bytes/memory.ts";
 import { type Folder, readWhole } from "./bytes/source.ts";
 import type { Stage } from "./bytes/stage.ts";
@@ -218,8 +219,4 @@ function outputFiles(plan: Plan): OutputFile[] {
       parameterCount: tensors.reduce((sum, t) => sum + t.count, 0),
     };
   });
-}
-
-export function fromBase64(text: string): Uint8Array {
-  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 }

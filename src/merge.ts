@@ -2,7 +2,8 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
-import { fromBase64, plannedFolder, writeBeside } from "./beside.ts";
+import { plannedFolder, writeBeside } from "./beside.ts";
+import { fromBase64 } from "./bytes/base64.ts";
 import type { Folder } from "./bytes/source.ts";
 import type { Stage } from "./bytes/stage.ts";
 import { chatTemplate } from "./chat-templates.ts";
@@ -10,6 +11,7 @@ import { BraidError, type Diagnostic, fail, isBraidError, quote } from "./errors
 import { Conductor, type TensorOutcome } from "./exec/conduct.ts";
 import { drive } from "./exec/drive.ts";
 import type { Job } from "./exec/executor.ts";
+import { transferList } from "./exec/messages.ts";
 import type { FileHash, Host, MergeRequest, MergeStep, MergeSummary } from "./host.ts";
 import { kernelSha256 } from "./kernel/kernel.ts";
 import { catalogue, methods } from "./methods/index.ts";
@@ -34,6 +36,10 @@ import { Written } from "./written.ts";
 export const defaultSeed = "42";
 /** Bytes that are sent to the disk together while the merge goes on. */
 const flushBytes = 256 * 1024 * 1024;
+/** Tensors of all models from which on what planning leaves behind is worth giving back: tens of MiB. */
+const collectFrom = 8192;
+/** Bytes of arrays in receipts that may have become garbage: engines do not count what came from another thread as their own. */
+const collectBytes = 32 * 1024 * 1024;
 /** Room for what goes beside the tensors. */
 const spareBytes = 64 * 1024 * 1024;
 
@@ -98,6 +104,8 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
     });
   }
   const opened = await openModels(recipe, request, host, outputs);
+  const large = opened.reduce((sum, o) => sum + o.model.tensors.size, 0) >= collectFrom;
+  if (large) host.collect();
   const failed: BraidError[] = [];
   const tokenizer = await prepareTokenizer(recipe, opened, request.recipe.folder, mergekit, host).catch((e) => {
     if (!isBraidError(e)) throw e;
@@ -131,7 +139,8 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
   if (!tokenizer || !built) throw new BraidError(failed.flatMap((e) => e.diagnostics));
   warnings.push(...checkpoints.flatMap((c) => c.warnings), ...built.warnings);
   const template = await chatTemplate(recipe, opened);
-  const planSha256 = bytesToHex(sha256(utf8ToBytes(planIdentity(built.plan))));
+  const planSha256 = planIdentity(built.plan);
+  if (large) host.collect();
   const layers = recipe.form === "slices" ? recipe.slices.flatMap(layersOf) : null;
   return {
     plan: built.plan,
@@ -323,6 +332,7 @@ async function run(
   const flushed = plan.outputs.map(() => 0);
   let flushing: Promise<void> | null = null;
   const workerSeconds = { read: 0, compute: 0, write: 0 };
+  let received = 0;
   const ahead = new ReadAhead(plan, host);
   const progress = new Progress(host, started, plan.bytesRead + plan.bytesWritten);
   const conductor = new Conductor(plan, method, {
@@ -333,6 +343,11 @@ async function run(
       for (const part of ["read", "compute", "write"] as const) workerSeconds[part] += receipt.nanoseconds[part] / 1e9;
       profiler?.task(tensor.name, task, receipt);
       ahead.done(task, tensor, receipt);
+      received += transferList(receipt).reduce((sum, { byteLength }) => sum + byteLength, 0);
+      if (received >= collectBytes) {
+        received = 0;
+        host.collect();
+      }
       const at = written.add(task);
       if (at) {
         hashes[at.file]?.advance(at.mark);

@@ -1,7 +1,7 @@
 // What is written beside the tensors: the model card and the manifest braid.json.
 
 import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
+import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 import type { MergeSummary } from "./host.ts";
 import type { RowRun } from "./kernel/view.ts";
 import type { Plan } from "./plan/plan.ts";
@@ -136,7 +136,10 @@ function basename(path: string): string {
   return path.slice(Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
 }
 
-/** What determines the output's bytes: everything of a plan but paths, memory and workers. Its SHA-256 is the plan's identity. */
+/**
+ * SHA-256 in hex of what determines the output's bytes: everything of a plan but paths, memory and workers, as JSON. Tensor by
+ * tensor, because the text of all of them together may be larger than the rest of the program.
+ */
 export function planIdentity(plan: Plan): string {
   const { format, method, seed, kernelSha256, outputs, policy } = plan;
   const inputFiles = plan.inputFiles.map(({ byteLength, headerSha256 }) => ({ byteLength, headerSha256 }));
@@ -148,8 +151,13 @@ export function planIdentity(plan: Plan): string {
     digests.set(runs, digest);
     return digest;
   };
-  const whole = { format, method, seed, kernelSha256, inputFiles, outputs, policy, tensors: plan.tensors };
-  return JSON.stringify(whole, short);
+  const hash = sha256.create();
+  const head = JSON.stringify({ format, method, seed, kernelSha256, inputFiles, outputs, policy });
+  hash.update(utf8ToBytes(`${head.slice(0, -1)},"tensors":[`));
+  plan.tensors.forEach((tensor, i) => {
+    hash.update(utf8ToBytes(`${i > 0 ? "," : ""}${JSON.stringify(tensor, short)}`));
+  });
+  return bytesToHex(hash.update(utf8ToBytes("]}")).digest());
 }
 
 /** SHA-256 of the runs of a view, of which there may be one for every token. */

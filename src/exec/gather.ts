@@ -9,6 +9,12 @@ import { Sample, samplePieces } from "./sample.ts";
 import { plain } from "./search.ts";
 import { type Cut, everyEqual, Selection } from "./selection.ts";
 
+/**
+ * Elements of a tensor whose keys are sorted here instead of being counted in slots there: of norms and biases. Clearing and reading
+ * the slots of a bracket of all keys takes 3 ms an operand, whatever the tensor's size.
+ */
+const sortedUpTo = 16_384;
+
 /** Norms of a round, operand by operand. */
 export function normsOf(got: RoundOutcome): Norms {
   if (got.op !== "norms") throw new TypeError("expected norms");
@@ -61,8 +67,12 @@ function* thresholds(
   count: number,
 ): Generator<RoundRequest, Threshold[], RoundOutcome> {
   if (count === 0) return operands.map(() => ({ key: 0, equalBefore: everyEqual, kept: 0 })); // no task would answer
-  const samples = yield* sampled(operands, count);
+  const all = yield* everyKey(operands, count);
+  const samples = all ? null : yield* sampled(operands, count);
   const selections = operands.map((o, i) => new Selection(o, count, samples ? new Sample(samples[i]!) : null));
+  all?.forEach((keys, i) => {
+    for (const search of selections[i]!.open) search.takeSorted(keys);
+  });
   for (;;) {
     const open = selections.flatMap((s) => s.open.map((search) => ({ search, operand: s.operand })));
     if (open.length === 0) break;
@@ -109,6 +119,19 @@ export function* located(
     indices.push(end.index[0]!);
   }
   return indices;
+}
+
+/** All keys in ascending order, operand by operand, or null where the tensor is not small. */
+function* everyKey(
+  operands: readonly ThresholdOperand[],
+  count: number,
+): Generator<RoundRequest, readonly Int32Array[] | null, RoundOutcome> {
+  if (count > sortedUpTo || rowColumns(operands) > 0) return null;
+  const round = { op: "sample", operands: operands.map(plain) } as const;
+  const got = yield { round, first: 0, count, taskElements: sortedUpTo };
+  if (got.op !== "sample") throw new TypeError("expected all keys");
+  // Keys have 31 bits.
+  return got.keys.map((keys) => new Int32Array(keys.buffer, keys.byteOffset, keys.length).sort());
 }
 
 /** The keys of a few pieces of the tensor, operand by operand, or null where it is small. */

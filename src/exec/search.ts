@@ -117,6 +117,22 @@ export class Search {
     else this.found = { key: keys[slot]!, above: over, equal: counts[slot]!, k };
   }
 
+  /** Finds the key among all of them, in ascending order. */
+  takeSorted(keys: Int32Array): void {
+    const n = keys.length;
+    const nonzero = n - firstFrom(keys, 1);
+    this.nonzero = nonzero;
+    const k = this.wanted();
+    const reached = this.rank.end === "bottom" ? k : k - 1;
+    if (k < 1) this.found = { key: noKeyStays, above: 0, equal: 0, k: 0 };
+    else if (reached >= nonzero) this.found = { key: 0, above: nonzero, equal: n - nonzero, k };
+    else {
+      const key = keys[n - k]!;
+      const above = n - firstFrom(keys, key + 1);
+      this.found = { key, above, equal: n - above - firstFrom(keys, key), k };
+    }
+  }
+
   private wanted(): number {
     return this.rank.of(this.nonzero ?? 0);
   }
@@ -125,4 +141,16 @@ export class Search {
     if (this.bracket === wholeRange) throw new RangeError(`${this.seen} keys have no ${this.wanted()}-th`);
     this.bracket = wholeRange;
   }
+}
+
+/** The index of the first key that is at least `key`, of keys in ascending order. */
+function firstFrom(keys: Int32Array, key: number): number {
+  let low = 0;
+  let high = keys.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (keys[middle]! < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

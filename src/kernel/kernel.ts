@@ -1,6 +1,7 @@
 // An instance of the compiled kernels with its own memory. The kernels themselves are in assembly/.
 
 import { instantiateSync } from "@assemblyscript/loader";
+import { fromBase64 } from "../bytes/base64.ts";
 import { fail } from "../errors.ts";
 import { kernelBase64, kernelSha256 } from "./wasm.ts";
 
@@ -374,7 +375,7 @@ const alignment = 64;
 
 /** Compiles the embedded kernels. Do it once; modules can be posted to other threads. */
 export function compileKernel(): WebAssembly.Module {
-  return new WebAssembly.Module(Uint8Array.from(atob(kernelBase64), (c) => c.charCodeAt(0)));
+  return new WebAssembly.Module(fromBase64(kernelBase64));
 }
 
 /**

@@ -46,6 +46,8 @@ export class SurveyRun {
   private block = 0;
   /** Parts of rows that are in. */
   private parts = 0;
+  /** Elements of a sample that are in. */
+  private sampled = 0;
 
   constructor(kernel: Kernel, task: SurveyTask, region: { start: number; end: number }) {
     this.kernel = kernel;
@@ -268,13 +270,14 @@ export class SurveyRun {
       } else if (part.op === "sample") {
         const bits = new Uint32Array(this.kernel.memory.buffer, at, count);
         const keys = part.keys[i]!;
-        for (let k = 0, to = b * count; k < count; k++) keys[to + k] = bits[k]! & 0x7fffffff;
+        for (let k = 0, to = this.sampled; k < count; k++) keys[to + k] = bits[k]! & 0x7fffffff;
       } else if (part.op === "equals" && round.op === "equals") {
         part.blocks[i]![b] = e.equals(at, round.operands[i]!.key, count);
       } else if (part.op === "nth" && round.op === "nth") {
         (part.index as number[])[i] = first + e.nth_equal(at, round.operands[i]!.key, round.operands[i]!.nth, count);
       }
     }
+    this.sampled += count;
   }
 
   /** Adds to the counts of elected signs; what agrees with a sign sums to a number of this sign. */

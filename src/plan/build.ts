@@ -1,6 +1,7 @@
 // recipe + headers → plan. Pure: everything that can be known before a tensor byte is read is decided, checked and written down
 // here.
 
+import { toBase64 } from "../bytes/base64.ts";
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "../errors.ts";
 import { lineCount } from "../kernel/lines.ts";
 import { roundingKey } from "../kernel/mask.ts";
@@ -161,7 +162,7 @@ export function buildPlan(
       files: inputFiles.slice(firstFile[i]!, firstFile[i]! + c.files.length),
     })),
     inputFiles,
-    outputs: files.map((f) => ({ name: f.name, byteLength: f.byteLength, header: base64(f.header) })),
+    outputs: files.map((f) => ({ name: f.name, byteLength: f.byteLength, header: toBase64(f.header) })),
     tensors,
     policy: options.policy,
     parameters,
@@ -441,10 +442,4 @@ function merged(errors: readonly Diagnostic[]): Diagnostic[] {
     .map(({ first, more }) =>
       more === 0 ? first : { ...first, message: `${first.message} (and ${more} more tensors)` },
     );
-}
-
-function base64(bytes: Uint8Array): string {
-  let text = "";
-  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
-  return btoa(text);
 }

@@ -182,7 +182,7 @@ describe("a pool of workers that misbehave", () => {
       const reason = new Error("stop");
       abort.abort(reason);
       expect(await Promise.all(running)).toEqual(Array(5).fill(reason));
-      expect(performance.now() - started).toBeLessThan(100);
+      expect(performance.now() - started).toBeLessThan(2_000);
       await pool.close();
       expect(performance.now() - started).toBeLessThan(2_000);
     });

@@ -26,6 +26,7 @@ export function testHost(
     now: () => performance.now(),
     today: () => new Date("2026-01-01T00:00:00Z"),
     runtime: "test",
+    collect: () => {},
     peakMemory: () => null,
     fs: localFiles,
     openStage: (out, stage) =>
