@@ -88,6 +88,8 @@ export async function createWebHost({ mounts, folder, report, signal }: WebHostO
     now: () => performance.now(),
     today: () => new Date(),
     runtime: browserName(),
+    // Pages cannot ask for it.
+    collect: () => {},
     peakMemory: () => null,
     fs: {
       ...mountedFiles(table),
