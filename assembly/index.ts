@@ -292,9 +292,9 @@ export {
   rms_norm,
   /** (x, cosines, sines, half): (x[i], x[half + i]) ← (x[i]·c − x[half + i]·s, x[half + i]·c + x[i]·s). */
   rotate_half,
-  /** (x, scale, count): x ← softmax(scale·x); exponentials and sum in f64. */
+  /** (x, scale, count): x ← softmax(scale·x), summed as `project_f32` sums. */
   softmax,
-  /** (gate, up, count): gate ← silu(gate)·up, silu in f64. */
+  /** (gate, up, count): gate ← silu(gate)·up. */
   swiglu,
 } from "./infer";
 

@@ -1,8 +1,7 @@
 // The forward pass of a Llama: products of rows, norms, rotations, softmax. Rows are contiguous f32; weights are f32 or bf16 as
 // [out][in], as checkpoints store them. Nothing here depends on how many rows go through together.
 
-import { exp } from "./exponential";
-import { loadPart, widenBf16High, widenBf16Low } from "./lanes";
+import { loadPart, storePart, widenBf16High, widenBf16Low } from "./lanes";
 import { dot } from "./tally";
 
 // An element of a product is one sum: lane l of 4 adds the products of inner indices ≡ l (mod 4), in order from +0, and then
@@ -254,29 +253,82 @@ export function rotate_half(x: usize, cosines: usize, sines: usize, half: usize)
   }
 }
 
-/** x ← softmax(scale·x): e^(scale·x − max), each rounded to f32, over their sum in f64 in order. */
-export function softmax(x: usize, scale: f32, count: usize): void {
-  const end = x + (count << 2);
-  let top: f32 = -Infinity;
-  for (let at = x; at < end; at += 4) {
-    const v = scale * load<f32>(at);
-    store<f32>(at, v);
-    top = max(top, v);
-  }
-  let sum: f64 = 0;
-  for (let at = x; at < end; at += 4) {
-    const e = <f32>exp(<f64>load<f32>(at) - <f64>top);
-    store<f32>(at, e);
-    sum += <f64>e;
-  }
-  for (let at = x; at < end; at += 4) store<f32>(at, <f32>(<f64>load<f32>(at) / sum));
+const log2e: f32 = 1.44269504;
+// ln 2 in two parts: the first has 15 bits, so that its multiple by any exponent is exact.
+const ln2High: f32 = 0.693145751953125;
+const ln2Low: f32 = 1.4286068e-6;
+const least: f32 = -87.3;
+const most: f32 = 88.3;
+
+/** e^x in f32, within two units in the last place; 0 below −87.3, and no more than e^88.3, which is short of infinity. */
+@inline
+function powers(x: v128): v128 {
+  const at = f32x4.max(f32x4.min(x, f32x4.splat(most)), f32x4.splat(least));
+  const k = f32x4.nearest(f32x4.mul(at, f32x4.splat(log2e)));
+  const high = f32x4.sub(at, f32x4.mul(k, f32x4.splat(ln2High)));
+  const r = f32x4.sub(high, f32x4.mul(k, f32x4.splat(ln2Low)));
+  // Σ r^j / j!: at |r| ≤ ln 2 / 2 the term of j = 8 is below 2^-27.
+  let series = f32x4.splat(1.0 / 5040.0);
+  series = f32x4.add(f32x4.mul(series, r), f32x4.splat(1.0 / 720.0));
+  series = f32x4.add(f32x4.mul(series, r), f32x4.splat(1.0 / 120.0));
+  series = f32x4.add(f32x4.mul(series, r), f32x4.splat(1.0 / 24.0));
+  series = f32x4.add(f32x4.mul(series, r), f32x4.splat(1.0 / 6.0));
+  series = f32x4.add(f32x4.mul(series, r), f32x4.splat(0.5));
+  const value = f32x4.add(f32x4.splat(1), f32x4.add(r, f32x4.mul(f32x4.mul(r, r), series)));
+  const scale = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(k), i32x4.splat(127)), 23);
+  return v128.andnot(f32x4.mul(value, scale), f32x4.lt(x, f32x4.splat(least)));
 }
 
-/** gate ← silu(gate)·up, silu(g) = g/(1 + e^−g) in f64, rounded to f32 before the product. */
+/** All bits of the first `left` lanes. */
+@inline
+function lanes(left: usize): v128 {
+  return i32x4.gt_u(i32x4.splat(<i32>left), i32x4(0, 1, 2, 3));
+}
+
+/**
+ * x ← softmax(scale·x): e^(scale·x − max) over their sum, in f32. Lane l of 4 sums indices ≡ l (mod 4), then (s0 + s2) + (s1 + s3).
+ */
+export function softmax(x: usize, scale: f32, count: usize): void {
+  const by = f32x4.splat(scale);
+  const end = x + (count << 2);
+  const whole = x + ((count & ~3) << 2);
+  const left = count & 3;
+  let tops = f32x4.splat(-Infinity);
+  let at = x;
+  for (; at < whole; at += 16) tops = f32x4.max(tops, f32x4.mul(by, v128.load(at)));
+  if (left) {
+    tops = f32x4.max(tops, v128.bitselect(f32x4.mul(by, some(at, left)), f32x4.splat(-Infinity), lanes(left)));
+  }
+  tops = f32x4.max(tops, i8x16.shuffle(tops, tops, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  const top = f32x4.splat(max(f32x4.extract_lane(tops, 0), f32x4.extract_lane(tops, 1)));
+  let sums = f32x4.splat(0);
+  for (at = x; at < whole; at += 16) {
+    const e = powers(f32x4.sub(f32x4.mul(by, v128.load(at)), top));
+    v128.store(at, e);
+    sums = f32x4.add(sums, e);
+  }
+  if (left) {
+    const e = v128.and(powers(f32x4.sub(f32x4.mul(by, some(at, left)), top)), lanes(left));
+    storePart(at, e, left << 2);
+    sums = f32x4.add(sums, e);
+  }
+  const sum = across(sums);
+  const all = f32x4.splat(sum);
+  for (at = x; at < whole; at += 16) v128.store(at, f32x4.div(v128.load(at), all));
+  for (; at < end; at += 4) store<f32>(at, load<f32>(at) / sum);
+}
+
+/** gate ← silu(gate)·up, silu(g) = g/(1 + e^−g). */
 export function swiglu(gate: usize, up: usize, count: usize): void {
+  const one = f32x4.splat(1);
   const end = gate + (count << 2);
-  for (; gate < end; gate += 4, up += 4) {
-    const g = <f64>load<f32>(gate);
-    store<f32>(gate, <f32>(g / (1.0 + exp(-g))) * load<f32>(up));
+  for (; gate + 16 <= end; gate += 16, up += 16) {
+    const g = v128.load(gate);
+    v128.store(gate, f32x4.mul(f32x4.div(g, f32x4.add(one, powers(f32x4.neg(g)))), v128.load(up)));
+  }
+  if (gate < end) {
+    const g = loadPart(gate, end - gate);
+    const u = loadPart(up, end - gate);
+    storePart(gate, f32x4.mul(f32x4.div(g, f32x4.add(one, powers(f32x4.neg(g)))), u), end - gate);
   }
 }

@@ -4,7 +4,7 @@
 const ln2High = 0.6931471803691238;
 const ln2Low = 1.9082149292705877e-10;
 
-function roundEven(x: number): number {
+export function roundEven(x: number): number {
   const down = Math.floor(x);
   const rest = x - down;
   return rest > 0.5 || (rest === 0.5 && down % 2 !== 0) ? down + 1 : down;

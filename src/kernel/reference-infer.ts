@@ -1,7 +1,7 @@
 // The twins of assembly/infer.ts, as reference.ts has them.
 
 import { dot } from "./reference.ts";
-import { exp } from "./reference-importance.ts";
+import { roundEven } from "./reference-importance.ts";
 
 const f = Math.fround;
 
@@ -37,17 +37,29 @@ export function rotate_half(x: Float32Array, cosines: Float32Array, sines: Float
   return out;
 }
 
+/** e^x in f32, in the steps of the kernel. */
+export function power(x: number): number {
+  if (Number.isNaN(x)) return x;
+  if (x < f(-87.3)) return 0;
+  const at = Math.min(x, f(88.3));
+  const k = roundEven(f(at * f(Math.LOG2E)));
+  const r = f(f(at - f(k * 0.693145751953125)) - f(k * f(1.4286068e-6)));
+  let series = 0;
+  for (const divisor of [5040, 720, 120, 24, 6, 2]) series = f(f(series * r) + f(1 / divisor));
+  return f(f(1 + f(r + f(f(r * r) * series))) * 2 ** k);
+}
+
 export function softmax(x: Float32Array, scale: number): Float32Array {
-  const scaled = x.map((v) => f(f(scale) * v));
-  const top = scaled.reduce(
-    (most, v) => (Number.isNaN(most) || Number.isNaN(v) ? Number.NaN : Math.max(most, v)),
-    -Infinity,
-  );
-  const powers = scaled.map((v) => exp(v - top));
-  const sum = powers.reduce((a, b) => a + b, 0);
+  const scaled = x.map((v) => f(scale) * v);
+  const top = scaled.reduce((most, v) => (Number.isNaN(v) ? v : Math.max(most, v)), -Infinity);
+  const powers = scaled.map((v) => power(f(v - top)));
+  const lanes = [0, 0, 0, 0];
+  for (const [k, p] of powers.entries()) lanes[k % 4] = f(lanes[k % 4]! + p);
+  const [a, b, c, d] = lanes as [number, number, number, number];
+  const sum = f(f(a + c) + f(b + d));
   return powers.map((p) => p / sum);
 }
 
 export function swiglu(gate: Float32Array, up: Float32Array): Float32Array {
-  return gate.map((g, i) => f(f(g / (1 + exp(-g))) * up[i]!));
+  return gate.map((g, i) => f(f(g / f(1 + power(-g))) * up[i]!));
 }
