@@ -40,6 +40,10 @@ async function run(command: Command, context: Context): Promise<number> {
       return (await import("./serve.ts")).runServe(command, context);
     case "nodes":
       return (await import("./nodes.ts")).runNodes(command, context);
+    case "chat":
+      return (await import("./chat.ts")).runChat(command, context);
+    case "eval":
+      return (await import("./eval.ts")).runEval(command, context);
   }
 }
 

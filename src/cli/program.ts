@@ -15,6 +15,7 @@ import { dtypes } from "../recipe/schema.ts";
 import { maxRank } from "../tensor/adapter.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
 import { extractCommand } from "./extract-command.ts";
+import { chatCommand, evalCommand } from "./infer-commands.ts";
 import { nodeOptions, nodeTokenOption, nodeUrl, serveOptions } from "./node-options.ts";
 import {
   applyNumberOptions,
@@ -288,6 +289,8 @@ const commandNames = [
   "bench",
   "serve",
   "nodes",
+  "chat",
+  "eval",
   "completions",
 ];
 
@@ -321,6 +324,8 @@ const commands = [
   benchCommand,
   serveCommand,
   nodesCommand,
+  chatCommand,
+  evalCommand,
 ] as const;
 
 function createProgram(args: readonly string[]) {
@@ -335,6 +340,8 @@ function createProgram(args: readonly string[]) {
     benchCommand,
     serveCommand,
     nodesCommand,
+    chatCommand,
+    evalCommand,
     {
       errors,
     },
@@ -394,6 +401,7 @@ export function parseArguments(args: readonly string[], terminal: Terminal): Com
       "braid plan recipe.yml             what would be read, computed and written",
       "braid merge recipe.yml ./merged   the merge",
       "braid inspect ./merged            what came out",
+      "braid chat ./merged -p 12+30=     what a small model says",
       "braid extract base ft out -r 64   a fine-tune as a LoRA adapter",
       "braid apply base+adapter ./out    a model with its adapter, as a checkpoint",
       "braid bench                       what this machine would need",
