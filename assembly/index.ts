@@ -327,3 +327,8 @@ export {
    */
   survey_census_bf16,
 } from "./census";
+
+export {
+  /** (state, input, blocks): takes blocks of 64 bytes into the eight u32 at state. */
+  sha256_blocks,
+} from "./sha256";

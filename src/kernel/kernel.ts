@@ -347,6 +347,9 @@ export interface KernelExports {
   rotate_half(x: Pointer, cosines: Pointer, sines: Pointer, half: number): void;
   softmax(x: Pointer, scale: number, count: number): void;
   swiglu(gate: Pointer, up: Pointer, count: number): void;
+
+  /** SHA-256: blocks of 64 bytes into the eight u32 at `state`. */
+  sha256_blocks(state: Pointer, input: Pointer, blocks: number): void;
 }
 
 /** The fused kernels take up to this many models. */

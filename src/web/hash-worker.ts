@@ -1,7 +1,7 @@
 // The entry of the worker that hashes outputs: a file while it is being written, as far as it is final.
 
-import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
+import { compileKernel } from "../kernel/kernel.ts";
+import { Sha256 } from "../kernel/sha256.ts";
 import { BlobSource } from "./blob-source.ts";
 import { reason, type SyncAccessHandle } from "./platform.ts";
 import { openShared, privateFile } from "./private-stage.ts";
@@ -22,16 +22,17 @@ const scope = globalThis as unknown as {
 };
 
 interface Hashing {
-  readonly hash: ReturnType<typeof sha256.create>;
+  readonly hash: Sha256;
   access: SyncAccessHandle | null;
   done: number;
 }
 
+const module = compileKernel();
 const piece = new Uint8Array(1 << 20);
 const files = new Map<string, Hashing>();
 
 async function opened(path: string, shared: boolean): Promise<Hashing> {
-  const known = files.get(path) ?? { hash: sha256.create(), access: null, done: 0 };
+  const known = files.get(path) ?? { hash: new Sha256(module), access: null, done: 0 };
   files.set(path, known);
   known.access ??= await openShared(await privateFile(path), shared);
   return known;
@@ -48,15 +49,15 @@ function hashTo(hashing: Hashing, end: number): void {
   }
 }
 
-function hashBlob(path: string, blob: Blob): string {
-  const hash = sha256.create();
+async function hashBlob(path: string, blob: Blob): Promise<string> {
+  const hash = new Sha256(module);
   const source = new BlobSource(path, blob);
   for (let at = 0; at < blob.size; at += piece.length) {
     const part = piece.subarray(0, Math.min(piece.length, blob.size - at));
-    source.read(at, part);
+    await source.read(at, part);
     hash.update(part);
   }
-  return bytesToHex(hash.digest());
+  return hash.digest();
 }
 
 async function handle(message: ToHasher): Promise<void> {
@@ -64,14 +65,14 @@ async function handle(message: ToHasher): Promise<void> {
   try {
     if (message.type === "advance") return hashTo(await opened(path, true), message.end);
     if (message.file) {
-      scope.postMessage({ type: "digest", path, sha256: hashBlob(path, message.file) });
+      scope.postMessage({ type: "digest", path, sha256: await hashBlob(path, message.file) });
       return;
     }
     const hashing = await opened(path, false);
     hashTo(hashing, hashing.access!.getSize());
     hashing.access!.close();
     files.delete(path);
-    scope.postMessage({ type: "digest", path, sha256: bytesToHex(hashing.hash.digest()) });
+    scope.postMessage({ type: "digest", path, sha256: hashing.hash.digest() });
   } catch (cause) {
     scope.postMessage({ type: "failed", path, message: reason(cause) });
   }

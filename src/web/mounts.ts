@@ -3,6 +3,7 @@
 
 import type { ByteSource, FileSystem, Folder } from "../bytes/source.ts";
 import { fail, quote } from "../errors.ts";
+import { readBlob } from "./platform.ts";
 
 /** Where the bytes of a file are. A `File` crosses to a worker as a reference, whatever its size. */
 export type MountedFile =
@@ -85,13 +86,12 @@ export function mountedFiles(table: MountTable): FileSystem {
   return {
     kind: (path) => table.kind(path),
     readText(path, limit) {
-      const source = table.open(path);
-      if (source.byteLength > limit) {
-        fail("io", `Cannot read ${quote(path)}: it has ${source.byteLength} bytes, the limit is ${limit}`);
+      const file = table.find(path);
+      if (file?.kind !== "blob") fail("io", `Cannot read ${quote(path)} at once: add the file itself, not its address`);
+      if (file.blob.size > limit) {
+        fail("io", `Cannot read ${quote(path)}: it has ${file.blob.size} bytes, the limit is ${limit}`);
       }
-      const bytes = new Uint8Array(source.byteLength);
-      if (source.read(0, bytes)) fail("io", `Cannot read ${quote(path)} at once: add the file itself, not its address`);
-      return new TextDecoder().decode(bytes);
+      return new TextDecoder().decode(readBlob(file.blob));
     },
     resolve: resolvePath,
     split: splitPath,

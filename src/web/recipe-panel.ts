@@ -214,8 +214,12 @@ export function recipePanel(store: Store): void {
       (dtype) => write({ ...store.get().form!, dtype }),
     );
 
-  const typed = debounce(typingMs, () => store.setText(yaml.value, "recipe.yml"));
-  yaml.addEventListener("input", typed);
+  const take = () => {
+    if (yaml.value !== store.get().text) store.setText(yaml.value, "recipe.yml");
+  };
+  yaml.addEventListener("input", debounce(typingMs, take));
+  // At once when something else is reached for: what is merged is what is seen.
+  yaml.addEventListener("change", take);
   store.listen((change) => {
     if (change === "recipe" && yaml.value !== store.get().text) yaml.value = store.get().text;
     if (!writing) build();

@@ -1,6 +1,6 @@
 // A Chromium for tests, and a host for static files as plain as any. Where there is no Chromium, tests say so and are skipped.
 
-import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, readSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, normalize } from "node:path";
@@ -87,6 +87,7 @@ function sendFile(file: string, range: string | undefined, response: ServerRespo
 }
 
 export interface Browser {
+  readonly profile: string;
   readonly context: BrowserContext;
   readonly page: Page;
   /** Addresses of other hosts that anything in the browser, workers included, asked for. */
@@ -140,5 +141,43 @@ export async function openBrowser(
     await context.close();
     trap.close();
   };
-  return { context, page, foreign: trap.foreign, errors, close };
+  return { profile, context, page, foreign: trap.foreign, errors, close };
+}
+
+export interface PageSummary {
+  readonly sha256: string;
+  readonly plannedMebibytes: number;
+  /** What the page shows of the merge. */
+  readonly text: string;
+}
+
+/** Merges what the page holds into the browser's own files; throws what the page says when that fails. */
+export async function mergeInPage(page: Page, out: string, timeout = 60_000): Promise<PageSummary> {
+  await page.getByLabel("Name of the output").fill(out);
+  await page.getByRole("button", { name: "Merge", exact: true }).click();
+  const status = page.locator('#merge-status[data-kind="done"], #merge-status[data-kind="error"]');
+  await status.waitFor({ timeout });
+  if ((await status.getAttribute("data-kind")) === "error") throw new Error((await status.textContent()) ?? "");
+  const text = `${await status.textContent()} ${await page.locator("#result").innerText()}`;
+  return {
+    sha256: (await page.locator("#result .hash").first().textContent()) ?? "",
+    plannedMebibytes: Number(/Memory planned\s*(\d+) MiB/.exec(text)?.[1]),
+    text,
+  };
+}
+
+/** The largest resident set that a process of pages of this browser ever had, in bytes (Linux: VmHWM). Workers are in it. */
+export function peakOfRenderer({ profile }: Browser): number {
+  let peak = 0;
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      if (!command.includes("--type=renderer") || !command.includes(profile)) continue;
+      const kilobytes = Number(/^VmHWM:\s*(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
+      peak = Math.max(peak, kilobytes * 1024);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
+  return peak;
 }
