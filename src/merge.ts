@@ -25,6 +25,7 @@ import { Progress } from "./progress.ts";
 import { withQFiles } from "./q-file.ts";
 import { ReadAhead } from "./read-ahead.ts";
 import { assignTensors } from "./recipe/assign.ts";
+import { isText } from "./recipe/modules.ts";
 import { type ParsedRecipe, type ParsedSlice, parseRecipe } from "./recipe/recipe.ts";
 import { planIdentity } from "./report.ts";
 import { Tally } from "./tally.ts";
@@ -141,7 +142,8 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
   const template = await chatTemplate(recipe, opened);
   const planSha256 = planIdentity(built.plan);
   if (large) host.collect();
-  const layers = recipe.form === "slices" ? recipe.slices.flatMap(layersOf) : null;
+  const text = recipe.modules.find((m) => isText(m) && m.form === "slices");
+  const layers = text ? recipe.slices.slice(text.first, text.end).flatMap(layersOf) : null;
   return {
     plan: built.plan,
     planSha256,

@@ -120,7 +120,7 @@ async function examineRecipe(
   for (const o of opened) models.push(await factsOf(o, outputs.has(o.model.reference), host));
   const config = compareConfigs(
     inputs.map((m) => m.config),
-    recipe.form === "slices",
+    recipe.modules.some((m) => m.form === "slices"),
   );
   const base = recipe.base === null ? null : recipe.models[recipe.base]!.display;
   const named = inputs.findIndex((m) => m.reference === base);

@@ -4,10 +4,11 @@ import { BraidError, type Diagnostic, type Position, quote } from "../errors.ts"
 import type { Catalogue, MethodSpec, ParameterSpec } from "./catalogue.ts";
 import { collectTroubles, type Troubles, type WatchedFilters, watchFilters } from "./findings.ts";
 import { layerCount } from "./layers.ts";
+import { isText } from "./modules.ts";
 import type { ParsedRecipe, ParsedSlice, ParsedSource } from "./parsed.ts";
 import { inputName, type NamesOf, type Place, placesOf } from "./places.ts";
 import { coerce, type Picked, pick } from "./select.ts";
-import { noSettings, type Settings } from "./settings.ts";
+import type { Settings } from "./settings.ts";
 
 export interface AssignedInput {
   /** Index into the recipe's models. */
@@ -34,11 +35,13 @@ export interface TensorAssignment {
 
 export type { NamesOf } from "./places.ts";
 
-/** Number of layers in the output. */
+/** Number of layers in the output: of the text, where modules are merged by themselves. */
 export function outLayers(recipe: ParsedRecipe, namesOf: NamesOf): number {
-  if (recipe.form === "slices")
-    return recipe.slices.reduce((sum, s) => sum + (s.sources[0]!.layerRange![1] - s.sources[0]!.layerRange![0]), 0);
-  return Math.max(...recipe.slices[0]!.sources.map((s) => layerCount(namesOf(s.model))));
+  const { form, first, end } = recipe.modules.find(isText) ?? recipe.modules[0]!;
+  const slices = recipe.slices.slice(first, end);
+  if (form === "slices")
+    return slices.reduce((sum, s) => sum + (s.sources[0]!.layerRange![1] - s.sources[0]!.layerRange![0]), 0);
+  return Math.max(...slices[0]!.sources.map((s) => layerCount(namesOf(s.model))));
 }
 
 /**
@@ -82,7 +85,7 @@ interface Context {
 
 /** Levels from the inside: source, slice, module, top. Shared parameters are never read on a source. */
 function resolve(place: Place, c: Context): { shared: Record<string, unknown>; inputs: AssignedInput[] } {
-  const outer: Settings[] = [c.slice.parameters, c.recipe.module?.parameters ?? noSettings, c.recipe.parameters];
+  const outer: Settings[] = [c.slice.parameters, c.recipe.modules[place.module]!.parameters, c.recipe.parameters];
   const shared: Record<string, unknown> = {};
   const sharedAt = new Map<string, Position>();
   for (const spec of c.method.parameters) {

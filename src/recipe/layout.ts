@@ -8,66 +8,86 @@ import { noSettings, readSettings, type Settings } from "./settings.ts";
 import { get, type MapNode, type Node, present } from "./yaml.ts";
 
 export function readLayout(r: Reading): Layout | undefined {
-  const modules = present(get(r.root, "modules")?.value);
+  const named = present(get(r.root, "modules")?.value);
   if (!exactlyOne(r.root, ["models", "slices", "modules"], "the recipe", r.error)) return undefined;
-  let holder = r.root;
-  let module: Layout["module"] = null;
-  if (modules) {
-    if (modules.kind !== "map") return undefined;
-    const entry = modules.entries[0];
-    if (modules.entries.length !== 1 || entry?.key.text !== "default") {
-      const found = modules.entries.map((e) => quote(e.key.text)).join(", ") || "none";
-      r.error(
-        modules.at,
-        `Only the module "default" can be merged, found ${found}`,
-        "Merge the parts of a composite model one by one.",
-        "recipe-unsupported",
-      );
-      return undefined;
-    }
-    if (entry.value.kind !== "map" || !exactlyOne(entry.value, ["models", "slices"], "modules.default", r.error))
-      return undefined;
-    holder = entry.value;
-    module = { name: "default", parameters: readSettings(get(holder, "parameters")?.value) };
-  }
   const baseNode = present(get(r.root, "base_model")?.value);
   const baseReference = baseNode && readModel(baseNode, r.error);
+  const drafts: ModuleDraft[] = [];
+  for (const { name, holder, at } of holdersOf(r.root, named, r.error)) {
+    const draft = readModule(name, holder, at, r);
+    if (draft) drafts.push(draft);
+  }
+  if (drafts.length === 0 || drafts.some((d) => d.slices.length === 0)) return undefined;
+  const owns = drafts.map((d) => d.slices.map((s) => (s.ownBase ? indexOf(r.models, s.ownBase) : null)));
+  const base = baseReference ? indexOf(r.models, baseReference) : null;
+  const slices: Mutable<Layout["slices"][number]>[] = [];
+  const modules = drafts.map((draft, d): Layout["modules"][number] => {
+    const first = slices.length;
+    for (const [i, { sources, parameters, at }] of draft.slices.entries()) {
+      // In the models: form a base that is not listed joins as the last input.
+      if (draft.form === "models" && base !== null && !sources.some((s) => s.model === base))
+        sources.push({ model: base, layerRange: null, parameters: noSettings, at: baseNode!.at });
+      slices.push({ sources, base: owns[d]![i] ?? base, parameters, at });
+    }
+    const { name, form, parameters, at } = draft;
+    return { name, form, first, end: slices.length, parameters, at };
+  });
+  return { slices, modules, parameters: readSettings(get(r.root, "parameters")?.value), base };
+}
+
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
+interface ModuleDraft {
+  readonly name: string | null;
+  readonly form: "models" | "slices";
+  readonly parameters: Settings;
+  readonly at: Position;
+  readonly slices: readonly {
+    readonly sources: ParsedSource[];
+    readonly ownBase: ModelReference | undefined;
+    readonly parameters: Settings;
+    readonly at: Position;
+  }[];
+}
+
+/** Where models or slices stand: the recipe itself, or each of its modules. */
+function holdersOf(
+  root: MapNode,
+  named: Node | undefined,
+  error: Reading["error"],
+): { name: string | null; holder: MapNode; at: Position }[] {
+  if (!named) return [{ name: null, holder: root, at: root.at }];
+  if (named.kind !== "map") return [];
+  if (named.entries.length === 0) error(named.at, "There is no module to merge: the mapping is empty");
+  return named.entries.flatMap(({ key, value }) => {
+    if (value.kind !== "map" || !exactlyOne(value, ["models", "slices"], `modules.${key.text}`, error)) return [];
+    return [{ name: key.text, holder: value, at: key.at }];
+  });
+}
+
+function readModule(name: string | null, holder: MapNode, at: Position, r: Reading): ModuleDraft | undefined {
   const models = present(get(holder, "models")?.value);
   const drafts = models
     ? [{ sources: models, node: models, slice: undefined as MapNode | undefined }]
     : sliceDrafts(get(holder, "slices")!.value);
-  const slices: { sources: ParsedSource[]; ownBase: ModelReference | undefined; parameters: Settings; at: Position }[] =
-    [];
-  for (const { sources, node, slice } of drafts) {
+  const slices = drafts.map(({ sources, node, slice }) => {
     const baseOfSlice = slice && present(get(slice, "base_model")?.value);
-    slices.push({
+    return {
       sources: readSources(sources, r, models !== undefined),
       ownBase: baseOfSlice && readModel(baseOfSlice, r.error),
       parameters: slice ? readSettings(get(slice, "parameters")?.value) : noSettings,
       at: node.at,
-    });
-  }
-  if (slices.length === 0 || slices.some((s) => s.sources.length === 0)) {
-    const where = (
-      slices.find((s) => s.sources.length === 0) ?? { at: (get(holder, "slices") ?? get(holder, "models"))!.key.at }
-    ).at;
+    };
+  });
+  const none = slices.find((s) => s.sources.length === 0);
+  if (slices.length === 0 || none) {
+    const where = (none ?? { at: (get(holder, "slices") ?? get(holder, "models"))!.key.at }).at;
     const empty = drafts.length === 0 || drafts.some((d) => d.sources.kind === "list" && d.sources.items.length === 0);
     if (empty) r.error(where, "There is no model to merge: the list is empty", undefined, "recipe-models");
     return undefined;
   }
-  const own = slices.map((s) => (s.ownBase ? indexOf(r.models, s.ownBase) : null));
-  const base = baseReference ? indexOf(r.models, baseReference) : null;
-  // In the models: form a base that is not listed joins as the last input.
-  if (models && base !== null && !slices[0]!.sources.some((s) => s.model === base)) {
-    slices[0]!.sources.push({ model: base, layerRange: null, parameters: noSettings, at: baseNode!.at });
-  }
-  return {
-    form: models ? "models" : "slices",
-    slices: slices.map((s, i) => ({ sources: s.sources, base: own[i] ?? base, parameters: s.parameters, at: s.at })),
-    module,
-    parameters: readSettings(get(r.root, "parameters")?.value),
-    base,
-  };
+  const parameters = name === null ? noSettings : readSettings(get(holder, "parameters")?.value);
+  return { name, form: models ? "models" : "slices", parameters, at, slices };
 }
 
 function sliceDrafts(list: Node): { sources: Node; node: Node; slice: MapNode | undefined }[] {

@@ -28,6 +28,19 @@ export interface ParsedSlice {
   readonly at: Position;
 }
 
+/** A part of the model that is merged by itself. */
+export interface ParsedModule {
+  readonly name: string | null;
+  /** `models`: one slice over all layers. */
+  readonly form: "models" | "slices";
+  /** Its slices are [first, end) of the recipe's. */
+  readonly first: number;
+  readonly end: number;
+  /** They stand between the slice's and the top's. */
+  readonly parameters: Settings;
+  readonly at: Position;
+}
+
 export interface ParsedRecipe {
   readonly file: string;
   /** In a file of several recipes, the name by which later ones use this one's output as a model. */
@@ -43,17 +56,16 @@ export interface ParsedRecipe {
   readonly seed?: bigint;
   readonly chatTemplate?: string;
   readonly tokenizer?: TokenizerChoice;
-  /** `models`: one slice over all layers. */
-  readonly form: "models" | "slices";
+  /** Of all modules, one after the other. */
   readonly slices: readonly ParsedSlice[];
-  /** Set where the recipe was written under `modules:`; its parameters stand between the slice's and the top's. */
-  readonly module: { readonly name: string; readonly parameters: Settings } | null;
+  /** One without a name unless the recipe was written under `modules:`. */
+  readonly modules: readonly ParsedModule[];
   readonly parameters: Settings;
   readonly warnings: readonly Diagnostic[];
 }
 
 /** The part of a recipe that says what is merged with what. */
-export type Layout = Pick<ParsedRecipe, "form" | "slices" | "module" | "parameters" | "base">;
+export type Layout = Pick<ParsedRecipe, "slices" | "modules" | "parameters" | "base">;
 
 /** What the readers of one document share. */
 export interface Reading {

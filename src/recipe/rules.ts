@@ -3,19 +3,33 @@
 import { quote } from "../errors.ts";
 import { findParameter, type MethodSpec } from "./catalogue.ts";
 import type { Layout, Reading } from "./parsed.ts";
-import { noSettings, type Setting, type Settings } from "./settings.ts";
+import type { Setting, Settings } from "./settings.ts";
 import { get } from "./yaml.ts";
+
+/** Slices with their modules, and their indices in them. */
+function each(
+  { slices, modules }: Layout,
+  look: (slice: Layout["slices"][number], module: Layout["modules"][number], index: number) => void,
+): void {
+  for (const module of modules)
+    for (const [i, slice] of slices.slice(module.first, module.end).entries()) look(slice, module, i);
+}
+
+function placeOf({ name, form }: Layout["modules"][number], index: number): string {
+  const own = form === "models" ? "models" : `slices[${index}]`;
+  return name === null ? own : `modules.${name}.${own}`;
+}
 
 /** The number of models and the part of the base. */
 export function checkModels(r: Reading, layout: Layout, method: MethodSpec): void {
-  layout.slices.forEach((slice, i) => {
-    const where = layout.form === "models" ? "models" : `slices[${i}]`;
+  each(layout, (slice, module, i) => {
+    const where = placeOf(module, i);
     const baseListed = slice.sources.some((s) => s.model === slice.base);
     if (slice.base === null && method.base === "required") {
       const hint = method.baseIsInput
         ? "Name the model to start from (t = 0) as base_model."
         : "Name the model that the others were fine-tuned from as base_model.";
-      if (i === 0)
+      if (slice === layout.slices[0])
         r.error(get(r.root, "merge_method")!.value.at, `${method.name} needs a base_model`, hint, "recipe-models");
     } else if (slice.base !== null && !baseListed && method.base !== "none") {
       const message = `base_model ${quote(r.models[slice.base]!.display)} is not among the sources of ${where}`;
@@ -56,11 +70,12 @@ export function checkModels(r: Reading, layout: Layout, method: MethodSpec): voi
 /** Parameters at a level where they are never read, two spellings at once, conditions that can never be reached. */
 export function checkSettings(r: Reading, layout: Layout, method: MethodSpec): void {
   const outer: [string, Settings][] = [["parameters", layout.parameters]];
-  if (layout.module) outer.push([`modules.${layout.module.name}.parameters`, layout.module.parameters]);
+  for (const { name, parameters } of layout.modules)
+    if (name !== null) outer.push([`modules.${name}.parameters`, parameters]);
   for (const [path, settings] of outer) checkLevel(settings, path, method, r);
-  layout.slices.forEach((slice, i) => {
-    const prefix = layout.form === "models" ? "models" : `slices[${i}].sources`;
-    checkLevel(slice.parameters, `slices[${i}].parameters`, method, r);
+  each(layout, (slice, module, i) => {
+    const prefix = module.form === "models" ? placeOf(module, i) : `${placeOf(module, i)}.sources`;
+    checkLevel(slice.parameters, `${placeOf(module, i)}.parameters`, method, r);
     slice.sources.forEach((source, j) => {
       const path = `${prefix}[${j}].parameters`;
       checkLevel(source.parameters, path, method, r);
@@ -71,7 +86,7 @@ export function checkSettings(r: Reading, layout: Layout, method: MethodSpec): v
           r.warn(setting.at, `${quote(name)} in ${path} is not used: the base_model has none of its own`);
         if (found?.spec.per !== "tensor") continue;
         const message = `${quote(name)} is one value for all models and is never read in ${path}`;
-        const read = [slice.parameters, layout.module?.parameters ?? noSettings, layout.parameters];
+        const read = [slice.parameters, module.parameters, layout.parameters];
         const names = [found.spec.name, ...(found.spec.aliases ?? []).map((a) => a.name)];
         const elsewhere = read.some((level) => names.some((n) => level.has(n)));
         if (elsewhere) r.warn(setting.at, `${message}; the value under the outer parameters: counts`);

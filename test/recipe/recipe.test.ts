@@ -163,11 +163,7 @@ describe("messages", () => {
       /4:5 base_model "z" is not among the sources of slices\[0\]/,
     ],
     ["no model at all", "merge_method: linear\nmodels: []\n", /the list is empty/],
-    [
-      "two modules",
-      "merge_method: linear\nmodules:\n  default: {models: [{model: a}]}\n  vision: {models: [{model: a}]}\n",
-      /Only the module "default".*found "default", "vision"/,
-    ],
+    ["no module", "merge_method: linear\nmodules: {}\n", /2:10 There is no module to merge: the mapping is empty/],
     [
       "models and slices in a module",
       "merge_method: linear\nmodules:\n  default: {models: [{model: a}], slices: []}\n",

