@@ -53,8 +53,8 @@ export interface TensorGroup extends Group {
 export interface Group {
   readonly tensors: number;
   readonly parameters: number;
-  /** Of the base. */
-  readonly base: { readonly norm: number; readonly mean: number };
+  /** Of the base: ‖b‖, Σ|b|/n, and how many elements are NaN or infinite; those count as zeros here and in every δ. */
+  readonly base: { readonly norm: number; readonly mean: number; readonly nonFinite: number };
   /** Null for a model that lacks the tensor. */
   readonly models: readonly (DeltaStats | null)[];
   /** Every a < b that both have. */
@@ -69,7 +69,7 @@ export interface DeltaStats {
   /** Tensors without any change, and elements. */
   readonly identicalTensors: number;
   readonly zeros: number;
-  /** NaN or infinite in the model or in the base; counted as zeros. */
+  /** NaN or infinite in the model; counted as zeros. */
   readonly nonFinite: number;
   /** Σ|δ|/n. */
   readonly mean: number;

@@ -13,6 +13,7 @@ import { path } from "@optique/run/valueparser";
 import { exitCodes } from "../errors.ts";
 import { dtypes } from "../recipe/schema.ts";
 import { maxRank } from "../tensor/adapter.ts";
+import { analyzeCommand } from "./analyze-command.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
 import { extractCommand } from "./extract-command.ts";
 import { chatCommand, evalCommand } from "./infer-commands.ts";
@@ -284,6 +285,7 @@ const commandNames = [
   "plan",
   "check",
   "inspect",
+  "analyze",
   "extract",
   "apply",
   "bench",
@@ -319,6 +321,7 @@ const commands = [
   planCommand,
   checkCommand,
   inspectCommand,
+  analyzeCommand,
   extractCommand,
   applyCommand,
   benchCommand,
@@ -335,6 +338,7 @@ function createProgram(args: readonly string[]) {
     planCommand,
     checkCommand,
     inspectCommand,
+    analyzeCommand,
     extractCommand,
     applyCommand,
     benchCommand,
@@ -402,6 +406,7 @@ export function parseArguments(args: readonly string[], terminal: Terminal): Com
       "braid merge recipe.yml ./merged   the merge",
       "braid inspect ./merged            what came out",
       "braid chat ./merged -p 12+30=     what a small model says",
+      "braid analyze base ft-a ft-b      what is in their deltas, and advice",
       "braid extract base ft out -r 64   a fine-tune as a LoRA adapter",
       "braid apply base+adapter ./out    a model with its adapter, as a checkpoint",
       "braid bench                       what this machine would need",
