@@ -78,7 +78,7 @@ for (const count of options.nodes.split(",").map(Number)) {
     const [local, remote]: [number[], number[]] = [[], []];
     try {
       for (let run = 0; run < Number(options.runs); run++) {
-        local.push(await merge(["--workers", String(count)]));
+        local.push(await merge(["--workers", String(count), "--memory", "1GiB"]));
         remote.push(await merge(named));
       }
     } finally {

@@ -29,20 +29,21 @@ type BodyLimits = Pick<NodeLimits, "unsizedBytes" | "requestMs" | "bodyRate" | "
 
 /**
  * All bytes of a body of at most `limit`. Without a declared length it may have `unsizedBytes` (411 above); one that has another
- * length than declared is 400, one that comes too slowly 408.
+ * length than declared is 400, one that comes too slowly 408. `into`: `limit` bytes that it is read into.
  */
 export async function readBody(
   message: { readonly headers: Headers; readonly body: ReadableStream<Uint8Array> | null },
   limit: number,
   limits: BodyLimits,
   clock: Clock,
+  into?: Uint8Array<ArrayBuffer>,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const declared = declaredLength(message.headers, limit);
   if (!message.body) {
     if (declared) throw new BodyError(400, `the body has 0 bytes, Content-Length says ${declared}`);
     return new Uint8Array();
   }
-  let bytes = new Uint8Array(declared ?? Math.min(limit, 64 * 1024));
+  let bytes = into ?? new Uint8Array(declared ?? Math.min(limit, 64 * 1024));
   let done = 0;
   const started = clock.now();
   const reader = message.body.getReader();

@@ -278,9 +278,11 @@ class Nodes implements NodesExecutor {
     const ranges = whole ? call.ranges : rangesOf(task);
     const fill: Errand["fill"] = (range, target) =>
       this.files.read({ file: range.file, start: range.start }, 0, target);
-    // What a node cannot read or write itself is sent; each step down is for good.
-    for (;;) {
-      const { locators, target } = await this.pointers.of(task, ranges, member);
+    // What a node cannot read or write itself is sent.
+    for (let carry = false; ; ) {
+      const { locators, target } = carry
+        ? { locators: [], target: null }
+        : await this.pointers.of(task, ranges, member);
       // Strangers are not told where things are, and a copy must not write over the first one.
       const may = whole && this.redundancy === 1 && call.attempts.size === 1 && !call.local;
       const own = may ? target : null;
@@ -295,8 +297,11 @@ class Nodes implements NodesExecutor {
         if (!(error instanceof NodeError) || error.fault !== "locator" || locators.length === 0) throw error;
         attempt.writes = false;
         if (own) member.writesItself = false;
-        else if (locators.some((l) => "url" in l)) member.readsAddresses = false;
-        else member.readsPaths = false;
+        else if (!locators.some((l) => "url" in l)) member.readsPaths = false;
+        else {
+          member.addressFailures++;
+          carry = true;
+        }
       }
     }
   }

@@ -105,7 +105,7 @@ export async function checkAddress(address: string, reach: Reach): Promise<URL> 
 async function readUrl(
   locator: Extract<Locator, { url: string }>,
   { start, end }: Range,
-  target: Uint8Array,
+  target: Uint8Array<ArrayBuffer>,
   reach: Reach,
   limits: NodeLimits,
   clock: Clock,
@@ -144,12 +144,11 @@ async function readUrl(
     if (!says || Number(says[1]) !== start || Number(says[2]) !== end - 1)
       await refuse(502, "another range was answered than was asked for");
     const unsized = { ...limits, unsizedBytes: target.length };
-    const bytes = await readBody(response, target.length, unsized, clock).catch((e: unknown): never => {
+    const bytes = await readBody(response, target.length, unsized, clock, target).catch((e: unknown): never => {
       throw new LocatorError(502, e instanceof BodyError ? `a range: ${e.message}` : "a range broke off");
     });
     if (bytes.length !== target.length)
       throw new LocatorError(502, `a range has ${bytes.length} bytes, not ${target.length}`);
-    target.set(bytes);
     return;
   }
 }
@@ -183,6 +182,7 @@ export async function readRanges(
   const bytes = new Uint8Array(ranges.reduce((sum, r) => sum + r.end - r.start, 0));
   const by = new Map(locators.map((l) => [l.file, l]));
   const open = new Map<number, ByteSource>();
+  const fetching: (() => Promise<void>)[] = [];
   let at = 0;
   let taken = 0;
   try {
@@ -194,7 +194,7 @@ export async function readRanges(
         target.set(inline.subarray(taken, taken + target.length));
         taken += target.length;
       } else if ("url" in locator) {
-        await readUrl(locator, range, target, reach, limits, clock);
+        fetching.push(() => readUrl(locator, range, target, reach, limits, clock));
       } else {
         let source = open.get(range.file);
         if (!source) {
@@ -207,8 +207,19 @@ export async function readRanges(
         await source.read(range.start, target);
       }
     }
+    await together(fetching);
   } finally {
     for (const source of open.values()) await source.close();
   }
   return bytes;
+}
+
+/** Ranges that a task fetches at the same time. */
+const fetchLanes = 4;
+
+async function together(work: (() => Promise<void>)[]): Promise<void> {
+  const lane = async () => {
+    for (let next = work.shift(); next; next = work.shift()) await next();
+  };
+  await Promise.all(Array.from({ length: fetchLanes }, lane));
 }

@@ -19,6 +19,8 @@ const awayAfter = 3;
 const maxInvalid = 8;
 /** Joining must not take longer. */
 const joinMs = 30_000;
+/** Ranges that a node failed to fetch before it is sent bytes instead. */
+const maxAddressFailures = 3;
 /** Weight of the newest rate in the running mean. */
 const newest = 0.3;
 /** How many times as fast a node is taken to be where the bytes are, until it has shown it. */
@@ -53,7 +55,8 @@ export class Member {
   writeRoots: readonly string[] = [];
   origins: readonly string[] = [];
   readsPaths = true;
-  readsAddresses = true;
+  /** It could not, so many times: a server may be busy for once. */
+  addressFailures = 0;
   writesItself = true;
   private state: "joining" | "ready" | "away" | "left" | "unfit" | "banned" = "joining";
   /** Elements a millisecond: of tasks whose bytes it reads itself, and of those that are sent to it. */
@@ -95,6 +98,10 @@ export class Member {
   get free(): boolean {
     const ready = this.state === "ready" && !this.dismissed;
     return ready && this.inFlight < this.slots && this.clock.now() >= this.notBefore;
+  }
+
+  get readsAddresses(): boolean {
+    return this.addressFailures < maxAddressFailures;
   }
 
   /** Elements a millisecond that one more task can hope for. */

@@ -13,7 +13,7 @@ export interface ServedInputs {
   /** As nodes see it: `http://10.0.0.5:7500`. */
   readonly origin: string;
   /** An address of a file of the job, good for a while, and its ETag. */
-  locate(file: number): { readonly url: string; readonly version: string };
+  locate(file: number): Promise<{ readonly url: string; readonly version: string }>;
 }
 
 const below = (path: string, roots: readonly string[]) =>
@@ -48,7 +48,7 @@ export class Pointers {
       const how = this.reads(file, member);
       if (how !== "path") paths = false;
       if (how === "path") locators.push({ file, path: this.path(file), version: await this.version(file) });
-      else if (how === "address") locators.push({ file, ...this.served!.locate(file) });
+      else if (how === "address") locators.push({ file, ...(await this.served!.locate(file)) });
     }
     // Only a node that reads every byte of a task itself writes it too: others need its bytes in their hands anyway.
     if (!paths || task.kind !== "merge" || !member.writesItself) return { locators, target: null };

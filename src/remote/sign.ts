@@ -41,6 +41,18 @@ export function answerSignature(key: Key, nonce: string, status: number, hash: s
   return bytesToHex(hmac(sha256, key, utf8ToBytes([protocol, "answer", nonce, status, hash].join("\n"))));
 }
 
+/** One file of a job in one state, until a time in milliseconds since 1970: what an address of an input says. */
+export interface SignedInput {
+  readonly job: string;
+  readonly file: number;
+  readonly version: string;
+  readonly until: string;
+}
+
+export function inputSignature(key: Key, { job, file, version, until }: SignedInput): string {
+  return bytesToHex(hmac(sha256, key, utf8ToBytes([protocol, "input", job, file, version, until].join("\n"))));
+}
+
 /** Takes the same time wherever two texts differ: their digests under a key are compared, all of them. */
 export function sameSecret(key: Key, a: string, b: string): boolean {
   const [x, y] = [hmac(sha256, key, utf8ToBytes(a)), hmac(sha256, key, utf8ToBytes(b))];

@@ -5,7 +5,7 @@ import { readFileSync, realpathSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { FileSource } from "../../src/bytes/file.ts";
-import type { Executor } from "../../src/exec/executor.ts";
+import type { Executor, Job } from "../../src/exec/executor.ts";
 import { createInlineExecutor } from "../../src/exec/inline.ts";
 import { fileOpener } from "../../src/exec/local.ts";
 import type { MergeRequest, MergeSummary } from "../../src/host.ts";
@@ -96,7 +96,7 @@ export interface MergeOptions {
   readonly token?: string;
   readonly request?: Partial<MergeRequest>;
   readonly recipe?: string;
-  readonly executor?: Partial<NodesOptions>;
+  readonly executor?: Partial<NodesOptions> | ((job: Job) => Partial<NodesOptions>);
 }
 
 export interface NodesOutcome {
@@ -131,7 +131,7 @@ export async function mergeWithNodes(out: string, options: MergeOptions): Promis
   let fellBack = false;
   const host = {
     ...testHost(),
-    createExecutor: (job: Parameters<typeof createInlineExecutor>[0]["job"]) => {
+    createExecutor: (job: Job) => {
       const inline = () => createInlineExecutor({ module, job, now, opener: fileOpener });
       return createNodesExecutor({
         nodes: Array.from({ length: options.nodes }, (_, i) => ({
@@ -151,7 +151,7 @@ export async function mergeWithNodes(out: string, options: MergeOptions): Promis
         today: () => Date.now(),
         random: options.random ?? seeded(1),
         report: (r) => reports.push(r),
-        ...options.executor,
+        ...(typeof options.executor === "function" ? options.executor(job) : options.executor),
       });
     },
   };
