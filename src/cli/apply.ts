@@ -5,6 +5,7 @@ import { defaultRequest } from "../host.ts";
 import { parseModelText } from "../recipe/model.ts";
 import type { Context } from "./main.ts";
 import { mergeRecipe } from "./merge.ts";
+import { noNodes } from "./merge-nodes.ts";
 import type { CommandOf } from "./program.ts";
 
 /** The recipe that `apply` stands for. A string of JSON is one of YAML too. */
@@ -27,8 +28,7 @@ export function runApply(command: CommandOf<"apply">, context: Context): Promise
     asAdapter: undefined,
     exportMasks: false,
     intermediateDir: undefined,
-    nodes: [],
-    nodeTokenFile: undefined,
+    ...noNodes,
     profile: undefined,
     unneeded: [],
   };

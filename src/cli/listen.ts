@@ -153,15 +153,19 @@ export function checkBind(host: string, token: string | null, insecure: boolean)
       hint: "Give --token-file or BRAID_TOKEN.",
     });
   }
-  if (!insecure) {
-    fail(
-      "usage",
-      `Cannot listen on ${host} by plain HTTP: requests are signed, but what they carry can be read on the way`,
-      {
-        hint: "Put a proxy with TLS in front of 127.0.0.1, or give --insecure-http.",
-      },
-    );
-  }
+  checkInsecure(host, insecure);
+}
+
+/** Beyond this machine plain HTTP is for those who say that they want it. */
+export function checkInsecure(host: string, insecure: boolean): void {
+  if (loopback.test(host) || insecure) return;
+  fail(
+    "usage",
+    `Cannot listen on ${host} by plain HTTP: requests are signed, but what they carry can be read on the way`,
+    {
+      hint: "Put a proxy with TLS in front of 127.0.0.1, or give --insecure-http.",
+    },
+  );
 }
 
 export const originOf = (host: string, port: number): string =>

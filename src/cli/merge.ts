@@ -11,13 +11,11 @@ import { compileKernel } from "../kernel/kernel.ts";
 import { merge } from "../merge.ts";
 import type { Plan } from "../plan/plan.ts";
 import { Profiler } from "../profile.ts";
-import type { NodeReport } from "../remote/member.ts";
 import { traceText } from "../trace.ts";
 import type { AdapterSummary } from "../write-adapter.ts";
 import { emrText, shellWord } from "./emr-text.ts";
 import { programName } from "./environment.ts";
 import { adapterText } from "./extract.ts";
-import { RestartingHash } from "./file-hash.ts";
 import {
   formatBytes,
   formatCount,
@@ -32,14 +30,13 @@ import {
 } from "./format.ts";
 import { createHost } from "./host.ts";
 import type { Context } from "./main.ts";
-import { createNodeExecutor, elsewhereOf } from "./node-executor.ts";
+import { createMergeNodes, nodeRows } from "./merge-nodes.ts";
 import { toRequest } from "./options.ts";
 import { baseModel } from "./plan.ts";
 import { profileText, TraceFile } from "./profile.ts";
 import type { CommandOf } from "./program.ts";
 import { type RecipeText, readRecipe } from "./recipe-text.ts";
 import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
-import { readToken } from "./token.ts";
 
 /** Under Bun's binary too this names the worker: it is an entry of its own and lies beside this file. */
 const workerEntry = new URL("./worker.ts", import.meta.url);
@@ -135,51 +132,32 @@ export async function mergeRecipe(
         if (talkative) writeHeader(out, event.plan, event.out);
         break;
       case "progress":
-        if (!command.quiet) progress.update({ ...event, label: event.tensor });
+        if (!command.quiet) {
+          const line = nodes?.line() ?? "";
+          progress.update({ ...event, label: line === "" ? event.tensor : `${line}  ${event.tensor}` });
+        }
         break;
       case "hashing":
         if (!command.quiet) progress.note(`hashing ${event.file}`);
         break;
     }
   };
-  const { nodes } = command;
-  if (command.workers === 0 && nodes.length === 0) {
-    fail("usage", "Cannot merge with --workers 0: there is no --node that could do it", {
-      hint: "Leave --workers out, or name nodes.",
-    });
-  }
-  const token = nodes.length > 0 ? readToken(command.nodeTokenFile, context.env) : null;
-  const nodeReports = new Map<string, NodeReport>();
-  const hearNode = (report: NodeReport): void => {
-    nodeReports.set(report.url, report);
-    progress.clear();
-    if (!command.quiet || report.state !== "ready") writeNode(err, report);
-  };
+  const nodes = createMergeNodes(command, context, module, () => progress.clear());
   const own = createHost({
     ...context,
     report,
     createExecutor: (job, workers) => {
       const pool = (n: number) =>
         createThreadPool({ module, workers: n, job, entry: workerEntry, timeOrigin: performance.timeOrigin });
-      if (nodes.length === 0) return pool(workers);
-      const local = command.workers === 0 ? 0 : workers;
-      const changed = (path: string) => hashes.get(path)?.restart();
-      return createNodeExecutor({ urls: nodes, token, module, job, workers: local, pool, report: hearNode, changed });
+      return nodes ? nodes.createExecutor(job, workers, pool) : pool(workers);
     },
   });
-  // What a node wrote may be put right after it was hashed.
-  const hashes = new Map<string, RestartingHash>();
-  const hashFile: Host["hashFile"] = (path, worked) => {
-    const hash = new RestartingHash(() => own.hashFile(path, worked));
-    hashes.set(path, hash);
-    return hash;
-  };
-  const host = nodes.length === 0 ? own : { ...own, hashFile };
+  const host = nodes ? { ...own, hashFile: nodes.hashFile(own.hashFile) } : own;
   const asked = toRequest(await readRecipe(host), {
     ...command,
     workers: command.workers === 0 ? 1 : command.workers,
   });
-  const request = nodes.length === 0 ? asked : { ...asked, elsewhere: elsewhereOf(nodes.length) };
+  const request = nodes ? nodes.request(asked) : asked;
   const { overwrite, profile } = command;
   if (command.asAdapter !== undefined) {
     if (command.exportMasks)
@@ -198,7 +176,7 @@ export async function mergeRecipe(
   }
   if (command.exportMasks) {
     if (profile !== undefined) fail("usage", "Cannot profile an export of masks");
-    if (nodes.length > 0) fail("usage", "Cannot export masks with --node: nodes run merges only");
+    if (nodes) fail("usage", "Cannot export masks with --node: nodes run merges only");
     let summary: EmrSummary;
     try {
       summary = await exportMasks(request, command.out, overwrite, host);
@@ -227,15 +205,12 @@ export async function mergeRecipe(
   }
   const extra = {
     ...(trace ? { trace: trace.path } : {}),
-    ...(nodes.length > 0 ? { nodes: [...nodeReports.values()] } : {}),
+    ...(nodes ? { nodes: [...nodes.reports.values()], nodeEvents: nodes.events } : {}),
   };
   if (command.json) out.write(`${JSON.stringify({ ...summary, ...extra }, null, 2)}\n`);
   else if (talkative) {
     out.write(summaryText(summary));
-    const rows = [...nodeReports.values()].map(({ url, tasks, state }) => [
-      url,
-      `${plural(tasks, "task")}${state === "done" ? "" : `, ${state}`}`,
-    ]);
+    const rows = nodes ? nodeRows(nodes.reports) : [];
     if (rows.length > 0) out.write(formatTable(rows));
     if (summary.profile && profile !== undefined) {
       out.write(`${profileText(summary.profile)}Trace: ${printable(profile)} (open it in https://ui.perfetto.dev)\n`);
@@ -243,19 +218,4 @@ export async function mergeRecipe(
     out.write(`\nNext: ${programName(context.env)} inspect ${shellWord(command.out)}\n`);
   }
   return 0;
-}
-
-/** A node came or went. */
-function writeNode(screen: Screen, { url, state, message }: NodeReport): void {
-  if (state === "ready") screen.write(`note: node ${url} joined: ${printable(message)}\n`);
-  else if (state !== "done") {
-    const does = {
-      away: "does not answer",
-      left: "has left",
-      unfit: "cannot take part",
-      banned: "is not believed any more",
-    }[state];
-    const kind = state === "banned" ? "node-answer" : "node-unavailable";
-    writeDiagnostic(screen, "warning", { kind, message: `Node ${url} ${does}: ${printable(message)}` });
-  }
 }

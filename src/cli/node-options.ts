@@ -4,12 +4,26 @@ import { object } from "@optique/core/constructs";
 import { message, text } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
 import { option } from "@optique/core/primitives";
-import { integer, port, string, url } from "@optique/core/valueparser";
+import { integer, port, string, url, type ValueParser } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 
 export const defaultPort = 7433;
 
 export const nodeUrl = url({ allowedProtocols: ["http:", "https:"] });
+
+const listenAddress: ValueParser<"sync", { host: string; port: number }> = {
+  mode: "sync",
+  metavar: "ADDRESS",
+  placeholder: { host: "127.0.0.1", port: 0 },
+  parse(input) {
+    const [, v6, name, digits] = /^(?:(?:\[([0-9a-f:]+)\]|([\w.-]+)):)?(\d{1,5})$/i.exec(input) ?? [];
+    const number = Number(digits);
+    if (digits === undefined || number > 65_535)
+      return { success: false, error: message`${input} is neither a port nor address:port.` };
+    return { success: true, value: { host: v6 ?? name ?? "127.0.0.1", port: number } };
+  },
+  format: ({ host, port: number }) => `${host.includes(":") ? `[${host}]` : host}:${number}`,
+};
 
 export const nodeTokenOption = optional(
   option("--node-token-file", path({ metavar: "FILE", type: "file" }), {
@@ -23,7 +37,32 @@ export const nodeOptions = object("Nodes", {
       description: message`A node (${text("braid serve")}) that takes part; may be given several times. The result does not depend on it.`,
     }),
   ),
+  nodesFile: optional(
+    option("--nodes-file", path({ metavar: "FILE", type: "file" }), {
+      description: message`Nodes, an address a line; read again during the merge, so that they come and go.`,
+    }),
+  ),
   nodeTokenFile: nodeTokenOption,
+  redundancy: withDefault(
+    option("--redundancy", integer({ min: 1, max: 16, metavar: "N" }), {
+      description: message`So many nodes must give the same answer before it counts: for nodes of strangers.`,
+    }),
+    1,
+    { message: message`${text("1")}` },
+  ),
+  serveInputs: optional(
+    option("--serve-inputs", listenAddress, {
+      description: message`Let nodes that do not share this disk fetch what they need here (${text("serve --allow-coordinator")}): a port, or address:port.`,
+    }),
+  ),
+  inputsUrl: optional(
+    option("--inputs-url", nodeUrl, {
+      description: message`Where nodes reach ${text("--serve-inputs")}, when that is another address.`,
+    }),
+  ),
+  insecureHttp: option("--insecure-http", {
+    description: message`Serve inputs beyond this machine without TLS in front: they can be read on the way.`,
+  }),
 });
 
 export const serveOptions = object("Serving", {

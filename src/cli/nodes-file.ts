@@ -34,7 +34,8 @@ export function readNodes(path: string): string[] {
   } catch (e) {
     fail("file-not-found", `Cannot read the nodes in ${quote(path)}: ${(e as { code?: string }).code ?? e}`);
   }
-  if (text.length > maxBytes) fail("usage", `Cannot read the nodes in ${quote(path)}: it has more than ${maxBytes} bytes`);
+  if (text.length > maxBytes)
+    fail("usage", `Cannot read the nodes in ${quote(path)}: it has more than ${maxBytes} bytes`);
   return parseNodes(text, path);
 }
 

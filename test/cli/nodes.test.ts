@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readEnvironment } from "../../src/cli/environment.ts";
@@ -57,6 +58,15 @@ afterAll(async () => {
   await Promise.all(children.map(ended));
 });
 
+const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const server = createServer();
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+
 const hash = (out: string) =>
   createHash("sha256")
     .update(readFileSync(join(out, "model.safetensors")))
@@ -106,6 +116,27 @@ describe("nodes in processes of their own", () => {
         }
       }));
   }
+
+  test("nodes of a file that fetch inputs from the coordinator, two of which must agree, give the same bytes", () =>
+    inFolder(async (folder) => {
+      const port = await freePort();
+      const coordinator = ["--allow-coordinator", `http://127.0.0.1:${port}`];
+      const fetching = await Promise.all([0, 1].map(() => serve(bunProgram, coordinator, { BRAID_TOKEN: token })));
+      const file = join(folder, "nodes");
+      writeFileSync(file, `# two of them\n${fetching.map(({ url }) => `${url}  # fetches\n`).join("")}`);
+      const options = ["--nodes-file", file, "--serve-inputs", `127.0.0.1:${port}`, "--redundancy", "2"];
+      const outcome = await merge(join(folder, "out"), ["--workers", "0", ...options], { BRAID_TOKEN: token });
+      expect(outcome.exit).toBe(0);
+      expect(hash(join(folder, "out"))).toBe(alone);
+      expect(outcome.nodes.map((n) => n.state)).toEqual(["done", "done"]);
+      expect(outcome.nodes[0]!.tasks).toBeGreaterThan(50);
+      const { nodeEvents } = JSON.parse(outcome.out) as {
+        nodeEvents: { url: string; state: string; seconds: number }[];
+      };
+      expect(nodeEvents.map((e) => e.state)).toEqual(["ready", "ready", "done", "done"]);
+      for (const { child } of fetching) child.kill("SIGTERM");
+      expect(await Promise.all(fetching.map(({ child }) => ended(child)))).toEqual([0, 0]);
+    }));
 
   test("braid nodes shows them, and says which one is not there", async () => {
     const urls = nodes.map(({ url }) => url);
@@ -162,6 +193,36 @@ describe("braid serve refuses", () => {
     const { exit, err } = await start(["serve", "--port", "0", "--allow-root", "/no/such/folder"]);
     expect([exit, err.includes("/no/such/folder")]).toEqual([66, true]);
   });
+});
+
+test.each([
+  ["an address that is none", "http://127.0.0.1:1\nnode2\n", ":2:1: error: Cannot use line 2"],
+  ["no such file", null, "nodes"],
+] as const)("a file of nodes with %s is refused", (_, text, says) =>
+  inFolder(async (folder) => {
+    const file = join(folder, "nodes");
+    if (text !== null) writeFileSync(file, text);
+    const { exit, err } = await start(["merge", "examples/dare-ties.yml", join(folder, "out"), "--nodes-file", file]);
+    expect([exit > 0, err.includes(says), existsSync(join(folder, "out"))]).toEqual([true, true, false]);
+  }),
+);
+
+test.each([
+  [
+    "inputs beyond this machine by plain HTTP",
+    ["--node", "http://127.0.0.1:9", "--serve-inputs", "0.0.0.0:0"],
+    "--insecure-http",
+  ],
+  ["inputs without nodes", ["--serve-inputs", "0"], "without --node"],
+  ["agreement without nodes", ["--redundancy", "2"], "without --node"],
+  [
+    "an address that is none",
+    ["--node", "http://127.0.0.1:9", "--serve-inputs", "a:b"],
+    "neither a port nor address:port",
+  ],
+] as const)("serving %s is refused", async (_, args, says) => {
+  const { exit, err } = await start(["merge", "examples/dare-ties.yml", "/no/out", ...args]);
+  expect([exit, err.includes(says)]).toEqual([2, true]);
 });
 
 test("--workers 0 without a node is refused", async () => {

@@ -12,7 +12,7 @@ import type { MergeRequest, MergeSummary } from "../../src/host.ts";
 import { merge } from "../../src/merge.ts";
 import type { Fetch } from "../../src/remote/client.ts";
 import { type Clock, realClock } from "../../src/remote/clock.ts";
-import { createNodesExecutor, type NodesOptions } from "../../src/remote/executor.ts";
+import { createNodesExecutor, type NodesExecutor, type NodesOptions } from "../../src/remote/executor.ts";
 import { createInlineKernels, type NodeKernels, writerInto } from "../../src/remote/kernels.ts";
 import { LocatorError } from "../../src/remote/locate.ts";
 import type { NodeReport } from "../../src/remote/member.ts";
@@ -96,6 +96,8 @@ export interface MergeOptions {
   readonly token?: string;
   readonly request?: Partial<MergeRequest>;
   readonly recipe?: string;
+  /** Told of the executor before anything runs. */
+  readonly begun?: (executor: NodesExecutor) => void;
   readonly executor?: Partial<NodesOptions> | ((job: Job) => Partial<NodesOptions>);
 }
 
@@ -133,7 +135,7 @@ export async function mergeWithNodes(out: string, options: MergeOptions): Promis
     ...testHost(),
     createExecutor: (job: Job) => {
       const inline = () => createInlineExecutor({ module, job, now, opener: fileOpener });
-      return createNodesExecutor({
+      const executor = createNodesExecutor({
         nodes: Array.from({ length: options.nodes }, (_, i) => ({
           url: `http://node${i}`,
           token: options.token ?? null,
@@ -153,6 +155,8 @@ export async function mergeWithNodes(out: string, options: MergeOptions): Promis
         report: (r) => reports.push(r),
         ...(typeof options.executor === "function" ? options.executor(job) : options.executor),
       });
+      options.begun?.(executor);
+      return executor;
     },
   };
   const request = requestFor(options.recipe ?? recipe, { sliceElements: 16_384, ...options.request });

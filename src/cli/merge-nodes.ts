@@ -1,0 +1,211 @@
+// The nodes of a `braid merge`: from its options to an executor, and what is told of them while it goes on and at the end.
+
+import { fail } from "../errors.ts";
+import type { Executor, Job } from "../exec/executor.ts";
+import { fileOpener } from "../exec/local.ts";
+import type { FileHash, Host, MergeRequest } from "../host.ts";
+import { realClock } from "../remote/clock.ts";
+import type { NodesExecutor } from "../remote/executor.ts";
+import { createInputs } from "../remote/inputs.ts";
+import { nodeLimits } from "../remote/limits.ts";
+import type { NodeReport } from "../remote/member.ts";
+import { RestartingHash } from "./file-hash.ts";
+import { formatCount, plural, printable } from "./format.ts";
+import { checkInsecure, listen, originOf } from "./listen.ts";
+import type { Context } from "./main.ts";
+import { createNodeExecutor, elsewhereOf } from "./node-executor.ts";
+import { readNodes, watchNodes } from "./nodes-file.ts";
+import type { Screen } from "./terminal.ts";
+import { writeDiagnostic } from "./terminal.ts";
+import { readToken } from "./token.ts";
+
+/** What `braid merge` says of nodes. */
+export interface NodeOptions {
+  readonly nodes: readonly URL[];
+  readonly nodesFile: string | undefined;
+  readonly nodeTokenFile: string | undefined;
+  readonly redundancy: number;
+  readonly serveInputs: { readonly host: string; readonly port: number } | undefined;
+  readonly inputsUrl: URL | undefined;
+  readonly insecureHttp: boolean;
+  readonly workers: number | undefined;
+  readonly quiet: boolean;
+}
+
+/** Of commands that merge without nodes. */
+export const noNodes = {
+  nodes: [],
+  nodesFile: undefined,
+  nodeTokenFile: undefined,
+  redundancy: 1,
+  serveInputs: undefined,
+  inputsUrl: undefined,
+  insecureHttp: false,
+};
+
+/** A node came, went, or is not believed any more; `seconds` after the merge began. */
+export type NodeEvent = NodeReport & { readonly seconds: number };
+
+export interface MergeNodes {
+  createExecutor(job: Job, workers: number, pool: (workers: number) => Executor): Executor;
+  /** What a node wrote may be put right after it was hashed. */
+  hashFile(make: Host["hashFile"]): Host["hashFile"];
+  request(asked: MergeRequest): MergeRequest;
+  /** Every node in a few letters, for the progress line. */
+  line(): string;
+  /** The last word on each node. */
+  readonly reports: ReadonlyMap<string, NodeReport>;
+  readonly events: readonly NodeEvent[];
+}
+
+/** Null: no node takes part. `clear` takes the progress line away. */
+export function createMergeNodes(
+  options: NodeOptions,
+  context: Context,
+  module: WebAssembly.Module,
+  clear: () => void,
+): MergeNodes | null {
+  const { nodesFile, workers, quiet, redundancy, serveInputs, inputsUrl } = options;
+  const listed = () => [
+    ...new Set([
+      ...options.nodes.map(({ origin }) => origin),
+      ...(nodesFile === undefined ? [] : readNodes(nodesFile)),
+    ]),
+  ];
+  if (options.nodes.length === 0 && nodesFile === undefined) {
+    if (workers === 0) {
+      fail("usage", "Cannot merge with --workers 0: there is no --node that could do it", {
+        hint: "Leave --workers out, or name nodes.",
+      });
+    }
+    if (serveInputs || redundancy > 1)
+      fail("usage", `Cannot use ${serveInputs ? "--serve-inputs" : "--redundancy"} without --node or --nodes-file`);
+    return null;
+  }
+  if (serveInputs) checkInsecure(serveInputs.host, options.insecureHttp);
+  const first = listed();
+  const token = readToken(options.nodeTokenFile, context.env);
+  const { err } = context.terminal;
+  const started = performance.now();
+  const clock = realClock(() => performance.now());
+  const reports = new Map<string, NodeReport>();
+  const events: NodeEvent[] = [];
+  const hashes = new Map<string, RestartingHash>();
+  let current: NodesExecutor | null = null;
+  const hear = (report: NodeReport): void => {
+    reports.set(report.url, report);
+    events.push({ seconds: (performance.now() - started) / 1000, ...report });
+    clear();
+    if (!quiet || !["ready", "left"].includes(report.state)) writeNode(err, report);
+  };
+  const addresses = (urls: readonly string[]) => urls.map((url) => ({ url, token }));
+
+  function createExecutor(job: Job, all: number, pool: (workers: number) => Executor): Executor {
+    const over = new AbortController();
+    const jobId = hex(crypto.getRandomValues(new Uint8Array(16)));
+    const inputs = serveInputs
+      ? createInputs({
+          job,
+          jobId,
+          opener: fileOpener,
+          key: crypto.getRandomValues(new Uint8Array(32)),
+          today: () => Date.now(),
+          limits: nodeLimits,
+        })
+      : null;
+    const listener = inputs ? listenFor(serveInputs!, (request) => inputs.app.fetch(request)) : null;
+    const origin = listener && (inputsUrl?.origin ?? originOf(serveInputs!.host, listener.port));
+    const executor = createNodeExecutor({
+      nodes: addresses(first),
+      module,
+      job,
+      jobId,
+      workers: workers === 0 ? 0 : all,
+      pool,
+      redundancy,
+      report: hear,
+      changed: (path) => hashes.get(path)?.restart(),
+      ...(inputs && origin ? { served: inputs.at(origin) } : {}),
+    });
+    current = executor;
+    if (nodesFile !== undefined) {
+      const problem = (error: unknown) => {
+        clear();
+        writeDiagnostic(err, "warning", { kind: "usage", message: (error as Error).message });
+      };
+      const use = () => executor.use(addresses(listed()));
+      void watchNodes(nodesFile, clock, over.signal, use, problem).catch(problem);
+    }
+    let closing: Promise<void> | null = null;
+    const end = async () => {
+      over.abort();
+      try {
+        await executor.close();
+      } finally {
+        await listener?.stop();
+      }
+    };
+    return {
+      get capacity() {
+        return executor.capacity;
+      },
+      run: (...task) => executor.run(...task),
+      close: () => {
+        closing ??= end();
+        return closing;
+      },
+    };
+  }
+
+  return {
+    createExecutor,
+    hashFile: (make) => (path, worked) => {
+      const hash = new RestartingHash((): FileHash => make(path, worked));
+      hashes.set(path, hash);
+      return hash;
+    },
+    request: (asked) => ({ ...asked, elsewhere: elsewhereOf(first.length) }),
+    line: () => (current ? nodesLine(current.nodes()) : ""),
+    reports,
+    events,
+  };
+}
+
+const hex = (bytes: Uint8Array) => [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
+
+function listenFor({ host, port }: { host: string; port: number }, handler: Parameters<typeof listen>[2]) {
+  try {
+    return listen(host, port, handler);
+  } catch (e) {
+    const { code, message } = e as { code?: string; message: string };
+    return fail("io", `Cannot serve inputs on ${host} port ${port}: ${code ?? message}`);
+  }
+}
+
+/** `10.0.0.2:7433 61 %  10.0.0.3:7433 39 %  10.0.0.4:7433 away`: what each did of what nodes did. */
+export function nodesLine(nodes: readonly NodeReport[]): string {
+  const all = nodes.reduce((sum, n) => sum + n.bytes, 0);
+  return nodes
+    .map(({ url, state, bytes }) => {
+      const share = all > 0 ? `${Math.round((bytes / all) * 100)} %` : "0 %";
+      return `${url.replace(/^https?:\/\//, "")} ${state === "ready" || state === "done" ? share : state}`;
+    })
+    .join("  ");
+}
+
+/** What each node did, for the end. */
+export const nodeRows = (reports: ReadonlyMap<string, NodeReport>): string[][] =>
+  [...reports.values()].map(({ url, tasks, bytes, state }) => [
+    url,
+    `${plural(tasks, "task")}, ${formatCount(Math.round(bytes / 1e6))} MB${state === "done" ? "" : `, ${state}`}`,
+  ]);
+
+function writeNode(screen: Screen, { url, state, message }: NodeReport): void {
+  if (state === "ready") screen.write(`note: node ${url} joined: ${printable(message)}\n`);
+  else if (state === "left") screen.write(`note: node ${url} left: ${printable(message)}\n`);
+  else if (state !== "done") {
+    const does = { away: "does not answer", unfit: "cannot take part", banned: "is not believed any more" }[state];
+    const kind = state === "banned" ? "node-answer" : "node-unavailable";
+    writeDiagnostic(screen, "warning", { kind, message: `Node ${url} ${does}: ${printable(message)}` });
+  }
+}
