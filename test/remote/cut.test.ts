@@ -129,7 +129,7 @@ describe("parts of a task together are the task", () => {
       pieces,
     };
     await compare(task, cutTask(task, 4 * 1024)!, inMemory);
-    expect(cut.get("sample")).toBe(3);
+    expect(cut.get("sample")).toBeGreaterThanOrEqual(3);
   });
 
   test("rows of another vocabulary, non-finite elements and overflow", async () => {
