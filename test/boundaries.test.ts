@@ -125,7 +125,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "svg",
   ],
   // The page: an entry like the command line, for browsers.
-  web: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge", "analyze", "svg"],
+  web: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge", "analyze", "infer", "svg"],
 };
 
 /** Methods and plans speak of programs, masks and sizes; they never compute. */

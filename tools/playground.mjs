@@ -74,7 +74,7 @@ export function viteConfig({ outDir = outFolder } = {}) {
     logLevel: "warn",
     clearScreen: false,
     plugins: [examplesPlugin(), policyPlugin()],
-    worker: { format: "es" },
+    worker: { format: "es", rolldownOptions: { checks: { pluginTimings: false } } },
     build: {
       outDir,
       emptyOutDir: true,

@@ -2,8 +2,11 @@
 
 import { createCoordinator } from "./client.ts";
 import { byId, say } from "./dom.ts";
+import { createLab } from "./lab-client.ts";
+import { lookPanel } from "./look-panel.ts";
 import { mergePanel } from "./merge-panel.ts";
 import { messageOf, modelsPanel } from "./models-panel.ts";
+import { adoptChartStyles } from "./pictures.ts";
 import { recipePanel } from "./recipe-panel.ts";
 import { createStore } from "./state.ts";
 
@@ -13,8 +16,12 @@ const coordinator = createCoordinator(
 );
 const load = (url: string, init: RequestInit) => fetch(url, init);
 
+const lab = createLab(() => new Worker(new URL("./lab.ts", import.meta.url), { type: "module" }));
+
+adoptChartStyles();
 const models = modelsPanel(store, load);
 recipePanel(store);
+lookPanel(store, lab, load);
 const merging = mergePanel(store, coordinator);
 
 /** The recipe of the demo, as it lies in examples/. */

@@ -181,3 +181,23 @@ export function peakOfRenderer({ profile }: Browser): number {
   }
   return peak;
 }
+
+interface AxeResult {
+  readonly violations: readonly {
+    readonly id: string;
+    readonly nodes: readonly { readonly html: string; readonly failureSummary?: string }[];
+  }[];
+}
+
+/** What axe-core finds on the page as it is, one line an element. */
+export async function axeViolations(page: Page): Promise<string[]> {
+  const script = readFileSync(fileURLToPath(import.meta.resolve("axe-core/axe.min.js")), "utf8");
+  // Evaluated by the debugger, which no policy of the page stops.
+  await page.evaluate(script);
+  const { violations } = await page.evaluate(() =>
+    (globalThis as unknown as { axe: { run(): Promise<AxeResult> } }).axe.run(),
+  );
+  return violations.flatMap(({ id, nodes }) =>
+    nodes.map(({ html, failureSummary }) => `${id}: ${html}: ${failureSummary}`),
+  );
+}
