@@ -73,6 +73,7 @@ export const errorKinds = {
   "node-unavailable": { exit: "node", means: "a node cannot be reached, or does not take part" },
   "node-answer": { exit: "verify", means: "what a node answered is damaged or wrong" },
   "kernel-mismatch": { exit: "verify", means: "the kernels are not the ones that the plan names" },
+  sweep: { exit: "again", means: "a point of a sweep could not be scored; the points before it are kept" },
   interrupted: { exit: "interrupted", means: "stopped by SIGINT; nothing that looks finished was left" },
   terminated: { exit: "terminated", means: "stopped by SIGTERM; nothing that looks finished was left" },
 } as const satisfies Record<string, { exit: ExitName; means: string }>;

@@ -102,6 +102,8 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   bench: ["errors", "bytes", "tensor", "kernel", "exec", "host", "merge"],
   // Looks at what a merge would be given; nothing but the command line needs it.
   check: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "host", "merge"],
+  // Merges again and again, and scores what comes out.
+  sweep: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge"],
   // Surveys what a merge would add up. Beside check, and like it known to the command line only.
   analyze: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge"],
   // Pictures as text: for reports, pages and experiments, and knows none of them.
@@ -121,6 +123,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "merge",
     "bench",
     "check",
+    "sweep",
     "analyze",
     "svg",
   ],

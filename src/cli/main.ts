@@ -46,6 +46,8 @@ async function run(command: Command, context: Context): Promise<number> {
       return (await import("./chat.ts")).runChat(command, context);
     case "eval":
       return (await import("./eval.ts")).runEval(command, context);
+    case "sweep":
+      return (await import("./sweep.ts")).runSweep(command, context);
   }
 }
 

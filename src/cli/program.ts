@@ -31,6 +31,7 @@ import {
   recipeArgument,
   talkOptions,
 } from "./options.ts";
+import { sweepCommand } from "./sweep-command.ts";
 import type { Screen, Terminal } from "./terminal.ts";
 
 export const version = "0.1.0";
@@ -293,6 +294,7 @@ const commandNames = [
   "nodes",
   "chat",
   "eval",
+  "sweep",
   "completions",
 ];
 
@@ -329,6 +331,7 @@ const commands = [
   nodesCommand,
   chatCommand,
   evalCommand,
+  sweepCommand,
 ] as const;
 
 function createProgram(args: readonly string[]) {
@@ -346,6 +349,7 @@ function createProgram(args: readonly string[]) {
     nodesCommand,
     chatCommand,
     evalCommand,
+    sweepCommand,
     {
       errors,
     },
@@ -407,6 +411,7 @@ export function parseArguments(args: readonly string[], terminal: Terminal): Com
       "braid inspect ./merged            what came out",
       "braid chat ./merged -p 12+30=     what a small model says",
       "braid analyze base ft-a ft-b      what is in their deltas, and advice",
+      "braid sweep recipe.yml --over …   a grid of merges, scored",
       "braid extract base ft out -r 64   a fine-tune as a LoRA adapter",
       "braid apply base+adapter ./out    a model with its adapter, as a checkpoint",
       "braid bench                       what this machine would need",
