@@ -40,6 +40,8 @@ async function run(command: Command, context: Context): Promise<number> {
       return (await import("./bench.ts")).runBench(command, context);
     case "serve":
       return (await import("./serve.ts")).runServe(command, context);
+    case "worker":
+      return (await import("./queue-command.ts")).runWorker(command, context);
     case "nodes":
       return (await import("./nodes.ts")).runNodes(command, context);
     case "chat":

@@ -15,6 +15,7 @@ import { checkInsecure, listen, originOf } from "./listen.ts";
 import type { Context } from "./main.ts";
 import { createNodeExecutor, elsewhereOf } from "./node-executor.ts";
 import { readNodes, watchNodes } from "./nodes-file.ts";
+import { createQueueTasks, type QueueTerms, queueNodes } from "./queue-executor.ts";
 import type { Screen } from "./terminal.ts";
 import { writeDiagnostic } from "./terminal.ts";
 import { readToken } from "./token.ts";
@@ -64,6 +65,7 @@ export function createMergeNodes(
   context: Context,
   module: WebAssembly.Module,
   clear: () => void,
+  queue: QueueTerms | null = null,
 ): MergeNodes | null {
   const { nodesFile, workers, quiet, redundancy, serveInputs, inputsUrl } = options;
   const listed = () => [
@@ -72,19 +74,20 @@ export function createMergeNodes(
       ...(nodesFile === undefined ? [] : readNodes(nodesFile)),
     ]),
   ];
-  if (options.nodes.length === 0 && nodesFile === undefined) {
-    if (workers === 0) {
+  const named = options.nodes.length > 0 || nodesFile !== undefined;
+  if (!named) {
+    if (workers === 0 && !queue) {
       fail("usage", "Cannot merge with --workers 0: there is no --node that could do it", {
-        hint: "Leave --workers out, or name nodes.",
+        hint: "Leave --workers out, or name nodes or a queue.",
       });
     }
     if (serveInputs || redundancy > 1)
       fail("usage", `Cannot use ${serveInputs ? "--serve-inputs" : "--redundancy"} without --node or --nodes-file`);
-    return null;
+    if (!queue) return null;
   }
   if (serveInputs) checkInsecure(serveInputs.host, options.insecureHttp);
   const first = listed();
-  const token = readToken(options.nodeTokenFile, context.env);
+  const token = named ? readToken(options.nodeTokenFile, context.env) : null;
   const { err } = context.terminal;
   const started = performance.now();
   const clock = realClock(() => performance.now());
@@ -101,6 +104,21 @@ export function createMergeNodes(
   const addresses = (urls: readonly string[]) => urls.map((url) => ({ url, token }));
 
   function createExecutor(job: Job, all: number, pool: (workers: number) => Executor): Executor {
+    const local = workers === 0 ? 0 : all;
+    const changed = (path: string) => hashes.get(path)?.restart();
+    const queued = (terms: QueueTerms) =>
+      createQueueTasks({ ...terms, module, job, workers: local, pool, report: hear, changed });
+    if (!queue) return withNodes(job, local, pool, changed);
+    // Nodes stand before the queue: what they do not take goes there.
+    return named ? withNodes(job, 1, () => queued(queue), changed) : queued(queue);
+  }
+
+  function withNodes(
+    job: Job,
+    local: number,
+    pool: (workers: number) => Executor,
+    changed: (path: string) => void,
+  ): Executor {
     const over = new AbortController();
     const jobId = hex(crypto.getRandomValues(new Uint8Array(16)));
     const inputs = serveInputs
@@ -120,11 +138,11 @@ export function createMergeNodes(
       module,
       job,
       jobId,
-      workers: workers === 0 ? 0 : all,
+      workers: local,
       pool,
       redundancy,
       report: hear,
-      changed: (path) => hashes.get(path)?.restart(),
+      changed,
       ...(inputs && origin ? { served: inputs.at(origin) } : {}),
     });
     current = executor;
@@ -164,7 +182,7 @@ export function createMergeNodes(
       hashes.set(path, hash);
       return hash;
     },
-    request: (asked) => ({ ...asked, elsewhere: elsewhereOf(first.length) }),
+    request: (asked) => ({ ...asked, elsewhere: elsewhereOf(first.length + (queue ? queueNodes : 0)) }),
     line: () => (current ? nodesLine(current.nodes()) : ""),
     reports,
     events,

@@ -35,6 +35,7 @@ import { toRequest } from "./options.ts";
 import { baseModel } from "./plan.ts";
 import { profileText, TraceFile } from "./profile.ts";
 import type { CommandOf } from "./program.ts";
+import { openQueue, type QueueOptions, type QueueTerms } from "./queue-executor.ts";
 import { type RecipeText, readRecipe } from "./recipe-text.ts";
 import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
 
@@ -105,15 +106,21 @@ export function summaryText(summary: MergeSummary): string {
   return `Merged ${plural(summary.tensors, "tensor")} (${formatCount(parameters)} parameters) in ${formatSeconds(seconds)}\n${formatTable(rows)}`;
 }
 
-export function runMerge(command: CommandOf<"merge">, context: Context): Promise<number> {
-  return mergeRecipe(command, context, (host) => readRecipe(command.recipe, host.cwd, host.signal));
+export async function runMerge(command: CommandOf<"merge">, context: Context): Promise<number> {
+  const queue = await openQueue(command, context.env);
+  try {
+    return await mergeRecipe(command, context, (host) => readRecipe(command.recipe, host.cwd, host.signal), queue);
+  } finally {
+    await queue?.queue.connection.close();
+  }
 }
 
 /** `merge` of a recipe from wherever. */
 export async function mergeRecipe(
-  command: Omit<CommandOf<"merge">, "command" | "recipe">,
+  command: Omit<CommandOf<"merge">, "command" | "recipe" | keyof QueueOptions>,
   context: Context,
   readRecipe: (host: Host) => RecipeText | Promise<RecipeText>,
+  queue: QueueTerms | null = null,
 ): Promise<number> {
   const { out, err } = context.terminal;
   const talkative = !command.quiet && !command.json;
@@ -142,7 +149,7 @@ export async function mergeRecipe(
         break;
     }
   };
-  const nodes = createMergeNodes(command, context, module, () => progress.clear());
+  const nodes = createMergeNodes(command, context, module, () => progress.clear(), queue);
   const own = createHost({
     ...context,
     report,

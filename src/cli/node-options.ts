@@ -11,7 +11,7 @@ export const defaultPort = 7433;
 
 export const nodeUrl = url({ allowedProtocols: ["http:", "https:"] });
 
-const listenAddress: ValueParser<"sync", { host: string; port: number }> = {
+export const listenAddress: ValueParser<"sync", { host: string; port: number }> = {
   mode: "sync",
   metavar: "ADDRESS",
   placeholder: { host: "127.0.0.1", port: 0 },
@@ -61,7 +61,7 @@ export const nodeOptions = object("Nodes", {
     }),
   ),
   insecureHttp: option("--insecure-http", {
-    description: message`Serve inputs beyond this machine without TLS in front: they can be read on the way.`,
+    description: message`Serve nodes and workers of a queue beyond this machine without TLS in front: what is merged can be read on the way.`,
   }),
 });
 

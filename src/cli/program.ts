@@ -31,6 +31,7 @@ import {
   recipeArgument,
   talkOptions,
 } from "./options.ts";
+import { queueOptions, workerOptions } from "./queue-options.ts";
 import { sweepCommand } from "./sweep-command.ts";
 import type { Screen, Terminal } from "./terminal.ts";
 
@@ -72,6 +73,7 @@ const mergeCommand = command(
     numberOptions,
     mergeMachineOptions,
     nodeOptions,
+    queueOptions,
     profileOptions,
     talkOptions,
     compatOptions,
@@ -258,6 +260,20 @@ const serveCommand = command("serve", merge(object({ command: constant("serve") 
   ),
 });
 
+const workerCommand = command("worker", merge(object({ command: constant("worker") }), workerOptions, talkOptions), {
+  brief: message`Take tasks of merges from a queue.`,
+  description: message`Takes tasks from a NATS server, runs this machine's own kernels on them and brings the bytes to the merge they are of. Runs until it is stopped; merges come and go.`,
+  usageLine: [
+    { type: "literal", value: "--queue URL" },
+    { type: "literal", value: "[OPTIONS]" },
+  ],
+  footer: lines(
+    "Examples:",
+    "  braid worker --queue nats://10.0.0.1:4222 --token-file token",
+    "  braid worker --queue nats://10.0.0.1 --allow-root /models --idle 600",
+  ),
+});
+
 const nodesCommand = command(
   "nodes",
   merge(
@@ -291,6 +307,7 @@ const commandNames = [
   "apply",
   "bench",
   "serve",
+  "worker",
   "nodes",
   "chat",
   "eval",
@@ -328,6 +345,7 @@ const commands = [
   applyCommand,
   benchCommand,
   serveCommand,
+  workerCommand,
   nodesCommand,
   chatCommand,
   evalCommand,
@@ -346,6 +364,7 @@ function createProgram(args: readonly string[]) {
     applyCommand,
     benchCommand,
     serveCommand,
+    workerCommand,
     nodesCommand,
     chatCommand,
     evalCommand,

@@ -348,7 +348,7 @@ class Nodes implements NodesExecutor {
 
   private ban(member: Member, why: string): void {
     member.ban(why);
-    this.rework.of(member);
+    this.rework.of(member.takeUnseen(), member.client.address.url);
     for (const call of this.running)
       for (const attempt of call.attempts) if (attempt.member === member) attempt.stop.abort();
   }

@@ -1,0 +1,90 @@
+// A task on its way through the queue: under which numbers it is there, and what was brought for it.
+
+import type { Receipt, Task } from "../kernel/program.ts";
+import { decodeFrame } from "./frame.ts";
+import type { TaskResult } from "./kernels.ts";
+import type { NodeLimits } from "./limits.ts";
+import type { QueueResult } from "./queue-wire.ts";
+import { type Range, rangeBytes, rangesOf } from "./ranges.ts";
+import { outputBytes, receiptFault } from "./wire.ts";
+
+export interface Brought {
+  readonly sha256: string;
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** A task in the queue, under one number. */
+export interface Lease {
+  readonly number: number;
+  readonly call: Call;
+  readonly since: number;
+  /** Null until the server has it. */
+  sequence: number | null;
+  /** When it was last asked whether the server has it, and whether it had not. */
+  looked: number;
+  missing: boolean;
+  /** By worker. */
+  readonly brought: Map<string, Brought>;
+}
+
+export interface Call {
+  readonly task: Task;
+  readonly ranges: readonly Range[];
+  readonly uploadBytes: number;
+  readonly signal: AbortSignal;
+  readonly beat: ((share: number) => void) | undefined;
+  readonly resolve: (receipt: Receipt) => void;
+  readonly reject: (error: unknown) => void;
+  readonly onAbort: () => void;
+  readonly leases: Set<Lease>;
+  failures: number;
+  local: boolean;
+  localOnly: boolean;
+  claimed: boolean;
+  settled: boolean;
+}
+
+export type CallTerms = Pick<Call, "task" | "signal" | "beat" | "resolve" | "reject" | "onAbort">;
+
+export function createQueueCall(terms: CallTerms, limits: NodeLimits): Call {
+  const { task } = terms;
+  const ranges = rangesOf(task);
+  const large = rangeBytes(ranges) > limits.sliceBytes || outputBytes(task) > limits.sliceBytes;
+  return {
+    ...terms,
+    ranges,
+    // A survey brings its receipt, where that is too long for a message.
+    uploadBytes: task.kind === "survey" ? limits.sliceBytes : outputBytes(task),
+    leases: new Set(),
+    failures: 0,
+    local: false,
+    // Whole matrices take all of their inputs at once, and no part of them can be audited alone.
+    localOnly: large || (task.kind === "merge" && !["merge", "copy"].includes(task.program.op)),
+    claimed: false,
+    settled: false,
+  };
+}
+
+/** What a result says with what was brought for it, or what is wrong with it. */
+export function resultOf(lease: Lease, result: QueueResult, limits: NodeLimits): TaskResult | string {
+  const { task } = lease.call;
+  const { slice, upload, worker } = result;
+  if (slice.kind !== task.kind || slice.first !== task.first || slice.count !== task.count)
+    return "its result is of another slice";
+  const brought = lease.brought.get(worker.id);
+  if (upload && (!brought || brought.sha256 !== upload.sha256 || brought.bytes.length !== upload.length))
+    return "what it brought is not what its result says";
+  const bytes = upload ? brought!.bytes : new Uint8Array();
+  let { receipt } = result;
+  if (receipt === null) {
+    try {
+      receipt = decodeFrame(bytes, limits.sliceBytes) as Receipt;
+    } catch {
+      return "the receipt that it brought cannot be read";
+    }
+  }
+  const fault = receiptFault(task, receipt);
+  if (fault) return `its receipt is wrong: ${fault}`;
+  const output = task.kind === "survey" ? new Uint8Array() : bytes;
+  return output.length === outputBytes(task) ? { receipt, output } : "its output has another length than the slice";
+}
