@@ -332,3 +332,15 @@ export {
   /** (state, input, blocks): takes blocks of 64 bytes into the eight u32 at state. */
   sha256_blocks,
 } from "./sha256";
+
+// Columns: element i of a run is of column (first + i) mod length.
+export {
+  /** (sums f64, a, b, first, length, count): sums[column] ← sums[column] + a·b in f64, in the order of the elements. */
+  dots_columns,
+  /** (out, x, c, count): out ← c·x, element by element. `out` may be `x`. */
+  scale_each,
+  /** (acc, x, c, count): acc ← acc + c·x, element by element, rounded twice. */
+  axpy_each,
+  /** (counts u32, x, count): adds to counts[0] how many x are above zero, to counts[1] how many below. */
+  count_signs,
+} from "./lines";

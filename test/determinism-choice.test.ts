@@ -1,5 +1,5 @@
-// The methods that choose by element, on the example models: one SHA-256 under both runtimes, with any workers and slices.
-// determinism.test.ts does the same at more length for the older methods.
+// Methods on the example models: one SHA-256 under both runtimes, with any workers and slices. Those that choose by element, and
+// others that determinism.test.ts, which does the same at more length, does not have. slow/determinism.test.ts has all.
 
 import { describe, expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
@@ -30,6 +30,12 @@ describe("one SHA-256 under both runtimes, with any workers and slices", () => {
     "consensus-ta",
     "consensus-ties",
     "emr",
+    "linear",
+    "task-arithmetic",
+    "passthrough",
+    "tsv",
+    "iso-c",
+    "lora",
   ]) {
     test(
       name,

@@ -202,6 +202,15 @@ export interface KernelExports {
     count: number,
   ): void;
   variance(out: Pointer, deltas: Pointer, models: number, stride: number, count: number): void;
+  dots_columns(sums: Pointer, a: Pointer, b: Pointer, first: number, length: number, count: number): void;
+  scale_each(out: Pointer, x: Pointer, c: Pointer, count: number): void;
+  axpy_each(acc: Pointer, x: Pointer, c: Pointer, count: number): void;
+  count_signs(
+    /** Two u32: above zero, below. */
+    counts: Pointer,
+    x: Pointer,
+    count: number,
+  ): void;
   agree_bits(bits: Pointer, x: Pointer, y: Pointer, count: number): number;
   axpy_bits(acc: Pointer, x: Pointer, bits: Pointer, firstBit: number, c: number, count: number): void;
   trim_by(x: Pointer, scores: Pointer, above: number, equalBefore: number, count: number): number;

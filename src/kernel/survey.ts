@@ -32,6 +32,8 @@ export class SurveyRun {
   /** Deltas of a variance and, of norms, the variance. */
   private readonly spread: number;
   private readonly counts: number;
+  /** Room for the sums of a tile's columns. */
+  private readonly columns: number;
   /** The base of dot products that bf16 inputs give without tiles of f32 (−1: none), or null when they do not. */
   private readonly dotsBase: number | null;
   /** Inputs that no operand takes: what is done tile by tile looks at them too. Null where tiles cannot be taken at once. */
@@ -67,6 +69,8 @@ export class SurveyRun {
     this.spread = scratch.take(widest * tileBytes);
     this.counts = scratch.take(8 * n);
     kernel.u8(this.counts, 8 * n).fill(0);
+    const byColumn = task.round.op === "dots" && task.round.lines?.by === "column";
+    this.columns = byColumn ? scratch.take(this.size * 8) : 0;
     this.slots = task.round.op === "histogram" ? scratch.take(n * slotBytes) : 0;
     const columns = rowColumns(task.round.operands);
     this.rows = columns > 0 ? new RowKeeper(kernel, columns, scratch) : null;
@@ -296,14 +300,12 @@ export class SurveyRun {
     new Float32Array(buffer, this.counts, n).fill(1);
     const by = round.by === "count" ? 1 : 0;
     e.elect(this.spread, this.tiles, this.counts, this.counts, n, this.size, count, by, 0, 0);
-    let [positive, negative] = [0, 0];
-    for (const v of new Float32Array(buffer, this.spread, count)) {
-      if (v > 0) positive++;
-      else if (v < 0) negative++;
-    }
+    const found = new Uint32Array(buffer, this.zeros, 2);
+    e.count_signs(this.zeros, this.spread, count);
     const sums = part as { positive: number; negative: number };
-    sums.positive += positive;
-    sums.negative += negative;
+    sums.positive += found[0]!;
+    sums.negative += found[1]!;
+    found.fill(0);
   }
 
   private lineDots(sums: Float64Array, a: number, b: number, first: number, count: number, lines: Lines): void {
@@ -314,11 +316,19 @@ export class SurveyRun {
       });
       return;
     }
-    const { buffer } = this.kernel.memory;
-    const [x, y] = [new Float32Array(buffer, a, count), new Float32Array(buffer, b, count)];
-    for (let i = 0, column = first % lines.length; i < count; i++) {
-      sums[column]! += x[i]! * y[i]!;
-      if (++column === lines.length) column = 0;
+    // The sums stay with the part, which is sent: those of a tile's columns are taken along while it is added to them.
+    const { length } = lines;
+    for (let done = 0; done < count; ) {
+      const column = (first + done) % length;
+      const whole = length <= this.size;
+      const n = whole ? count : Math.min(count - done, length - column);
+      const own = whole ? sums : sums.subarray(column, column + n);
+      const here = new Float64Array(this.kernel.memory.buffer, this.columns, own.length);
+      here.set(own);
+      const from = whole ? column : 0;
+      this.kernel.exports.dots_columns(this.columns, a + 4 * done, b + 4 * done, from, own.length, n);
+      own.set(here);
+      done += n;
     }
   }
 

@@ -31,6 +31,8 @@ export class TileMerger {
   /** Elements of a whole tile. */
   private readonly size: number;
   private readonly rows: RowKeeper | null;
+  /** By term, once they are needed. */
+  private readonly columns: Float32Array[] = [];
 
   /** `region` is scratch memory of the worker; the program's scalars must be numbers by now. */
   constructor(kernel: Kernel, program: MergeProgram, policy: Policy, region: { start: number; end: number }) {
@@ -178,8 +180,8 @@ export class TileMerger {
   private addLines(term: number, x: number, factor: number, first: number, count: number): void {
     const e = this.kernel.exports;
     const { by, length, first: firstLine, of } = this.program.lines!;
-    const c = of[term] as Float32Array;
     if (by === "row") {
+      const c = of[term] as Float32Array;
       rowParts(first, count, length, (offset, row, n) => {
         const [to, from] = [this.acc + 4 * offset, x + 4 * offset];
         if (term === 0) e.scale(to, from, factor * c[row - firstLine]!, n);
@@ -187,13 +189,25 @@ export class TileMerger {
       });
       return;
     }
-    const { buffer } = this.kernel.memory;
-    const [acc, from] = [new Float32Array(buffer, this.acc, count), new Float32Array(buffer, x, count)];
-    for (let i = 0, column = first % length; i < count; i++) {
-      const product = Math.fround(from[i]! * Math.fround(factor * c[column]!));
-      acc[i] = term === 0 ? product : acc[i]! + product; // stored as f32
-      if (++column === length) column = 0;
-    }
+    const from = first % length;
+    const c = this.columnsOf(term, factor).subarray(from, from + count);
+    new Float32Array(this.kernel.memory.buffer, this.spare, count).set(c);
+    if (term === 0) e.scale_each(this.acc, x, this.spare, count);
+    else e.axpy_each(this.acc, x, this.spare, count);
+  }
+
+  /**
+   * The coefficients of a term's columns, again and again until a tile that begins with the last one is full: the product with
+   * `factor`, taken in f64, rounded to f32 once.
+   */
+  private columnsOf(term: number, factor: number): Float32Array {
+    const known = this.columns[term];
+    if (known) return known;
+    const { length, of } = this.program.lines!;
+    const c = of[term] as Float32Array;
+    const made = Float32Array.from({ length: length + this.size }, (_, i) => factor * c[i % length]!);
+    this.columns[term] = made;
+    return made;
   }
 
   /** Keeps of the delta `x` what its importance, ranked like a magnitude, says. The survey has ranked the inputs as they are. */
