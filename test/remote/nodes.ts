@@ -19,22 +19,14 @@ import type { NodeReport } from "../../src/remote/member.ts";
 import { openPlaces, type TaskPlaces } from "../../src/remote/places.ts";
 import { outputBytes } from "../../src/remote/wire.ts";
 import { projectRoot, requestFor, testHost } from "../support/host.ts";
+import { seeded } from "../support/seeded.ts";
 import { kernels, module, testApp } from "./fixture.ts";
 
 export const recipe = readFileSync(join(projectRoot, "examples/dare-ties.yml"), "utf8")
   .replaceAll("models/", "examples/models/")
   .replaceAll("examples/examples/", "examples/");
 
-/** Numbers in [0, 1) that depend on the seed only (Mulberry32). */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
+export { seeded } from "../support/seeded.ts";
 
 type App = ReturnType<typeof testApp>;
 
