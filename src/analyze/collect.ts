@@ -88,7 +88,7 @@ export class Collector implements TaskSource {
       this.hooks.counted(t.index, t.census!.counted(t.tensor, this.plan.models.length));
       return;
     }
-    if (result.op === "sample") {
+    if (result.op === "sample" && !t.merger) {
       this.queueCensus(
         t,
         result.keys.map((keys) => {
@@ -131,7 +131,7 @@ export class Collector implements TaskSource {
     const step = outcome ? t.rounds!.next(outcome) : t.rounds!.next();
     if (!step.done) {
       t.merger = new RoundMerger(step.value);
-      this.queueSlices(t, step.value.round);
+      this.queueSlices(t, step.value);
       return;
     }
     if (step.value.op !== "threshold") throw new TypeError("expected thresholds");
@@ -145,13 +145,18 @@ export class Collector implements TaskSource {
     // A zero is never among the largest.
     const tops = keys.map((k) => Math.max(1, k));
     t.census = new CensusMerger(tops.length);
-    this.queueSlices(t, { op: "census", operands: operandsOf(t.tensor), tops });
+    const round = { op: "census", operands: operandsOf(t.tensor), tops } as const;
+    this.queueSlices(t, { round, first: 0, count: t.tensor.count });
   }
 
-  private queueSlices(t: Open, round: SurveyRound): void {
-    const size = Math.max(1, Math.floor(this.plan.sliceElements / tileElements)) * tileElements;
-    const { count } = t.tensor;
-    for (let first = 0; first < count; first += size) this.queue(t, round, first, Math.min(size, count - first));
+  private queueSlices(t: Open, { round, first, count, pieces, taskElements }: RoundRequest): void {
+    if (pieces) {
+      this.queue(t, round, first, count, pieces);
+      return;
+    }
+    const elements = taskElements ?? this.plan.sliceElements;
+    const size = Math.max(1, Math.floor(elements / tileElements)) * tileElements;
+    for (let done = 0; done < count; done += size) this.queue(t, round, first + done, Math.min(size, count - done));
   }
 
   private queue(t: Open, round: SurveyRound, first: number, count: number, pieces?: readonly number[]): void {

@@ -106,6 +106,8 @@ export async function planAnalysis(
   for (const pattern of [...request.include, ...request.exclude])
     if (![...everything].some((name) => matches(pattern, name)))
       fail("usage", `Cannot analyse: no tensor's name holds ${quote(pattern)}`);
+  if (opened.some(({ model }) => tensorNames(model).size === 0))
+    fail("tensor-missing", "Cannot analyse: no tensor is left of the models");
   const assigned = assignTensors(
     recipe,
     known,
