@@ -12,7 +12,7 @@ import { declaredLicense } from "./license.ts";
 import type { Prepared } from "./merge.ts";
 import type { Plan } from "./plan/plan.ts";
 import { embeddingName } from "./plan/vocabulary.ts";
-import { manifest, modelCard, type Provenance } from "./report.ts";
+import { manifest, modelCard, optionsOf, type Provenance } from "./report.ts";
 import { type Config, configText, isRecord, outputConfig, parseJson, textConfig } from "./tensor/config.ts";
 import { byteWidth, type FloatDtype, isFloat, torchNames } from "./tensor/dtype.ts";
 import { indexJson, indexName, type OutputFile } from "./tensor/shards.ts";
@@ -194,6 +194,7 @@ export async function writeBeside(
     dtype: torchNames[dtype],
     hashed: request.checksum,
     compat: request.compat,
+    options: optionsOf(request),
     runtime: host.runtime,
   };
   if (request.writeModelCard)

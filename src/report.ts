@@ -2,11 +2,28 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
-import type { MergeSummary } from "./host.ts";
+import { defaultRequest, type MergeRequest, type MergeSummary } from "./host.ts";
 import type { RowRun } from "./kernel/view.ts";
 import type { Plan } from "./plan/plan.ts";
 
 export const version = "0.1.0";
+
+/** Requests that change the plan of a recipe. */
+const decidingOptions = [
+  "nonFinite",
+  "overflow",
+  "rounding",
+  "outShardBytes",
+  "allowMissing",
+  "loraMergeDtype",
+] as const satisfies readonly (keyof MergeRequest)[];
+type DecidingOption = (typeof decidingOptions)[number];
+
+export function optionsOf(request: MergeRequest): Provenance["options"] {
+  return Object.fromEntries(
+    decidingOptions.filter((key) => request[key] !== defaultRequest[key]).map((key) => [key, request[key]]),
+  );
+}
 
 export interface Provenance {
   readonly plan: Plan;
@@ -27,6 +44,8 @@ export interface Provenance {
   /** The manifest has the files' hashes. */
   readonly hashed: boolean;
   readonly compat: "none" | "mergekit";
+  /** What was asked for beside the recipe that decides bytes, where it was not the default: with it the merge can be planned again. */
+  readonly options: Readonly<Partial<Pick<MergeRequest, DecidingOption>>>;
   readonly runtime: string;
 }
 
@@ -105,13 +124,16 @@ export function manifest(
       method: plan.method,
       compat: p.compat,
       seed: plan.seed,
+      ...(Object.keys(p.options).length > 0 ? { options: p.options } : {}),
       recipe: p.recipeText,
       recipeSha256: p.recipeSha256,
       planSha256: p.planSha256,
       kernelSha256: plan.kernelSha256,
       inputs: plan.inputs.map((input, i) => ({
         model: input.reference,
+        ...(p.models[i]?.repo ? { repo: p.models[i].repo } : {}),
         ...(p.models[i]?.revision ? { revision: p.models[i].revision } : {}),
+        ...(p.models[i]?.license ? { license: p.models[i].license } : {}),
         files: input.files.map((f) => ({
           name: basename(f.location),
           byteLength: f.byteLength,

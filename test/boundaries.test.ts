@@ -108,6 +108,21 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   analyze: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge"],
   // Pictures as text: for reports, pages and experiments, and knows none of them.
   svg: [],
+  // Writes on what a merge did; only the command line and pages know it.
+  "report-page": [
+    "errors",
+    "bytes",
+    "tensor",
+    "recipe",
+    "methods",
+    "plan",
+    "kernel",
+    "exec",
+    "host",
+    "merge",
+    "analyze",
+    "svg",
+  ],
   cli: [
     "errors",
     "bytes",
@@ -126,6 +141,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "sweep",
     "analyze",
     "svg",
+    "report-page",
   ],
   // The page: an entry like the command line, for browsers.
   web: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge", "analyze", "infer", "svg"],

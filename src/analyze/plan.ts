@@ -36,6 +36,8 @@ export interface AnalyzeRequest {
   readonly memoryBytes: number;
   readonly sliceElements: number | null;
   readonly allowMissing: boolean;
+  /** Where paths of models begin that are not found from here, as those of a recipe do in its folder. */
+  readonly folder?: string;
   /** Preset of ModelCypher's report. */
   readonly modelCypher: keyof typeof configurations;
 }
@@ -97,7 +99,11 @@ export async function planAnalysis(
 ): Promise<AnalysisPlan> {
   checkNames(base, names);
   const text = recipeText(base, names);
-  const merge: MergeRequest = { ...defaultRequest, recipe: { text, file: "analysis", folder: host.cwd }, ...request };
+  const merge: MergeRequest = {
+    ...defaultRequest,
+    recipe: { text, file: "analysis", folder: request.folder ?? host.cwd },
+    ...request,
+  };
   const known = catalogue(false);
   const recipe = parseRecipe(text, "analysis", known)[0]!;
   const opened = (await openModels(recipe, merge, host, new Map())).map((o) => filtered(o.model, request));

@@ -30,6 +30,7 @@ export function runApply(command: CommandOf<"apply">, context: Context): Promise
     intermediateDir: undefined,
     ...noNodes,
     profile: undefined,
+    report: undefined,
     unneeded: [],
   };
   return mergeRecipe({ ...command, ...rest, ...unused }, context, (host) => ({

@@ -32,6 +32,8 @@ async function run(command: Command, context: Context): Promise<number> {
       return (await import("./inspect.ts")).runInspect(command, context);
     case "analyze":
       return (await import("./analyze.ts")).runAnalyze(command, context);
+    case "report":
+      return (await import("./report.ts")).runReport(command, context);
     case "extract":
       return (await import("./extract.ts")).runExtract(command, context);
     case "apply":

@@ -29,14 +29,16 @@ import {
   printable,
 } from "./format.ts";
 import { createHost } from "./host.ts";
+import { assertFree, LateFile } from "./late-file.ts";
 import type { Context } from "./main.ts";
 import { createMergeNodes, nodeRows } from "./merge-nodes.ts";
 import { toRequest } from "./options.ts";
 import { baseModel } from "./plan.ts";
-import { profileText, TraceFile } from "./profile.ts";
+import { profileText } from "./profile.ts";
 import type { CommandOf } from "./program.ts";
 import { openQueue, type QueueOptions, type QueueTerms } from "./queue-executor.ts";
 import { type RecipeText, readRecipe } from "./recipe-text.ts";
+import { defaultReport, reportMerge } from "./report.ts";
 import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
 
 /** Under Bun's binary too this names the worker: it is an entry of its own and lies beside this file. */
@@ -170,6 +172,7 @@ export async function mergeRecipe(
     if (command.exportMasks)
       fail("usage", "Cannot use --as-adapter and --export-masks together: they write two things");
     if (profile !== undefined) fail("usage", "Cannot profile a merge that is stored as an adapter");
+    if (command.report !== undefined) fail("usage", "Cannot report on a merge that is stored as an adapter");
     const adapter = { ...defaultExtraction, ...request, rank: command.asAdapter, overwrite };
     let summary: AdapterSummary;
     try {
@@ -194,9 +197,14 @@ export async function mergeRecipe(
     else if (talkative) out.write(emrText(summary, programName(context.env)));
     return 0;
   }
-  const trace = profile === undefined ? null : new TraceFile(resolve(host.cwd, profile), overwrite);
+  const reportFile =
+    command.report === undefined ? null : resolve(host.cwd, command.report || defaultReport(command.out, host.cwd));
+  if (reportFile !== null) assertFree(reportFile, overwrite, "the report", "--report=FILE");
+  const trace =
+    profile === undefined ? null : new LateFile(resolve(host.cwd, profile), overwrite, "the trace", "--profile=FILE");
   const profiler = trace ? new Profiler(now) : undefined;
   let summary: MergeSummary;
+  let reportExit = 0;
   try {
     const intermediate = command.intermediateDir;
     const options = {
@@ -206,12 +214,20 @@ export async function mergeRecipe(
     };
     summary = await merge(request, command.out, options, host);
     if (profiler) trace?.commit(traceText(profiler));
+    if (reportFile !== null)
+      reportExit = await reportMerge(
+        reportFile,
+        { out: command.out, request, summary },
+        context,
+        command.quiet ? null : progress,
+      );
   } finally {
     trace?.abort();
     progress.clear();
   }
   const extra = {
     ...(trace ? { trace: trace.path } : {}),
+    ...(reportFile !== null && reportExit === 0 ? { report: reportFile } : {}),
     ...(nodes ? { nodes: [...nodes.reports.values()], nodeEvents: nodes.events } : {}),
   };
   if (command.json) out.write(`${JSON.stringify({ ...summary, ...extra }, null, 2)}\n`);
@@ -222,7 +238,8 @@ export async function mergeRecipe(
     if (summary.profile && profile !== undefined) {
       out.write(`${profileText(summary.profile)}Trace: ${printable(profile)} (open it in https://ui.perfetto.dev)\n`);
     }
+    if (reportFile !== null && reportExit === 0) out.write(`Report: ${printable(reportFile)}\n`);
     out.write(`\nNext: ${programName(context.env)} inspect ${shellWord(command.out)}\n`);
   }
-  return 0;
+  return reportExit;
 }

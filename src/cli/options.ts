@@ -4,7 +4,7 @@ import { object } from "@optique/core/constructs";
 import { message, text } from "@optique/core/message";
 import { optional, withDefault } from "@optique/core/modifiers";
 import { argument, option } from "@optique/core/primitives";
-import { choice, integer, type ValueParser } from "@optique/core/valueparser";
+import { choice, integer, string, type ValueParser } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { defaultRequest, type MergeRequest } from "../host.ts";
 import { dtypeNamed } from "../tensor/dtype.ts";
@@ -195,6 +195,8 @@ const memoryOptions = {
 };
 
 export const machineOptions = object("Machine", { workers: workersOption(1), ...memoryOptions });
+/** A report's slices are its own. */
+export const reportMachineOptions = object("Machine", { workers: workersOption(1), memory: memoryOptions.memory });
 /** Without workers of its own a merge needs nodes. */
 export const mergeMachineOptions = object("Machine", { workers: workersOption(0), ...memoryOptions });
 
@@ -225,6 +227,11 @@ export const layoutOptions = object("Output", {
 export const defaultTrace = "braid-trace.json";
 
 export const profileOptions = object("Messages", {
+  report: optional(
+    option("--report", string({ metavar: "[FILE.html]" }), {
+      description: message`Write a page about the merge (${text("braid report")}) to the file, with its times [beside OUT, as ${text("OUT.report.html")}]. A file that exists is replaced only with --overwrite.`,
+    }),
+  ),
   profile: optional(
     option("--profile", path({ metavar: "[FILE.json]", type: "file", extensions: [".json"] }), {
       description: message`Tell where the time went, and write a trace for ui.perfetto.dev to the file [${text(defaultTrace)}]. A file that exists is replaced only with --overwrite.`,

@@ -1,61 +1,9 @@
-// What `braid merge --profile` prints and writes: a table of phases, and a trace file that appears when it is complete.
+// What `braid merge --profile` prints: a table of phases.
 
-import * as fs from "node:fs";
-import { errorCode, outputFailed, rename, show } from "../bytes/output.ts";
-import { fail } from "../errors.ts";
 import type { MergeProfile, MergeStep } from "../host.ts";
 import { type Phase, phases } from "../kernel/phases.ts";
 import { phaseTitles } from "../trace.ts";
 import { formatTable, plural } from "./format.ts";
-
-/** Opened before the merge begins, so that a place that cannot be written to is told before an hour of work, not after it. */
-export class TraceFile {
-  readonly path: string;
-  private readonly part: string;
-  private fd: number | null;
-
-  constructor(path: string, overwrite: boolean) {
-    this.path = path;
-    this.part = `${path}.part`;
-    if (!overwrite && fs.existsSync(path)) {
-      fail("output-exists", `Cannot write the trace ${show(path)}: it exists`, {
-        hint: "Name another file (--profile=FILE), or give --overwrite.",
-      });
-    }
-    try {
-      this.fd = fs.openSync(this.part, "w");
-    } catch (e) {
-      outputFailed(`Cannot write the trace ${show(path)}`, e);
-    }
-  }
-
-  commit(text: string): void {
-    try {
-      fs.writeFileSync(this.fd!, text);
-    } catch (e) {
-      this.abort();
-      outputFailed(`Cannot write the trace ${show(this.path)}`, e);
-    }
-    this.close();
-    rename(this.part, this.path);
-  }
-
-  /** May follow a commit: then there is nothing left to do. */
-  abort(): void {
-    if (this.fd === null) return;
-    this.close();
-    try {
-      fs.unlinkSync(this.part);
-    } catch (e) {
-      if (errorCode(e) !== "ENOENT") outputFailed(`Cannot delete ${show(this.part)}`, e);
-    }
-  }
-
-  private close(): void {
-    if (this.fd !== null) fs.closeSync(this.fd);
-    this.fd = null;
-  }
-}
 
 const stepTitles: Readonly<Record<MergeStep, string>> = {
   plan: "plan",

@@ -32,6 +32,7 @@ import {
   talkOptions,
 } from "./options.ts";
 import { queueOptions, workerOptions } from "./queue-options.ts";
+import { reportCommand } from "./report-command.ts";
 import { sweepCommand } from "./sweep-command.ts";
 import type { Screen, Terminal } from "./terminal.ts";
 
@@ -303,6 +304,7 @@ const commandNames = [
   "check",
   "inspect",
   "analyze",
+  "report",
   "extract",
   "apply",
   "bench",
@@ -341,6 +343,7 @@ const commands = [
   checkCommand,
   inspectCommand,
   analyzeCommand,
+  reportCommand,
   extractCommand,
   applyCommand,
   benchCommand,
@@ -360,6 +363,7 @@ function createProgram(args: readonly string[]) {
     checkCommand,
     inspectCommand,
     analyzeCommand,
+    reportCommand,
     extractCommand,
     applyCommand,
     benchCommand,
@@ -381,15 +385,23 @@ export type CommandOf<Name extends Command["command"]> = Extract<Command, { comm
 const exitCodeText =
   "0 done · 2 usage or recipe · 65 bad data · 66 input missing · 69 node unavailable · 73 cannot create output · 74 input/output · 76 verification failed · 77 denied · 130/143 stopped by a signal";
 
-/** Gives a `--profile` without a file its default. A word after it is the file when it ends in .json: RECIPE and OUT do not. */
-function withTraceName(args: readonly string[]): readonly string[] {
+/** Options with a file that may be left out: what its name ends in, so that RECIPE and OUT are not taken for it, and its default. */
+const fileOptions = new Map([
+  ["--profile", { ending: ".json", file: defaultTrace }],
+  ["--report", { ending: ".html", file: "" }],
+]);
+
+/** Gives a `--profile` or `--report` without a file its default. */
+function withFileNames(args: readonly string[]): readonly string[] {
   const end = args.includes("--") ? args.indexOf("--") : args.length;
   const out: string[] = [];
   for (let i = 0; i < args.length; i++) {
     const arg = args[i]!;
-    if (arg !== "--profile" || i >= end) out.push(arg);
-    else if (i + 1 < end && /^[^-].*\.json$/.test(args[i + 1]!)) out.push(`--profile=${args[++i]}`);
-    else out.push(`--profile=${defaultTrace}`);
+    const option = i < end ? fileOptions.get(arg) : undefined;
+    const next = args[i + 1] ?? "";
+    if (!option) out.push(arg);
+    else if (i + 1 < end && /^[^-]/.test(next) && next.endsWith(option.ending)) out.push(`${arg}=${args[++i]}`);
+    else out.push(`${arg}=${option.file}`);
   }
   return out;
 }
@@ -398,7 +410,7 @@ function withTraceName(args: readonly string[]): readonly string[] {
 export function parseArguments(args: readonly string[], terminal: Terminal): Command | { readonly exit: number } {
   const show = (screen: Screen, page: string) => screen.write(`${page.replace(/ +$/gm, "")}\n`);
   const done = (exit: number) => ({ exit });
-  return runParser(createProgram(args), "braid", args.length === 0 ? ["--help"] : withTraceName(args), {
+  return runParser(createProgram(args), "braid", args.length === 0 ? ["--help"] : withFileNames(args), {
     colors: terminal.out.color,
     maxWidth: Math.min(Math.max(terminal.out.columns(), 60), 120),
     showDefault: { prefix: " [default: ", suffix: "]" },
@@ -431,6 +443,7 @@ export function parseArguments(args: readonly string[], terminal: Terminal): Com
       "braid chat ./merged -p 12+30=     what a small model says",
       "braid analyze base ft-a ft-b      what is in their deltas, and advice",
       "braid sweep recipe.yml --over …   a grid of merges, scored",
+      "braid report ./merged             what the merge did, as a page",
       "braid extract base ft out -r 64   a fine-tune as a LoRA adapter",
       "braid apply base+adapter ./out    a model with its adapter, as a checkpoint",
       "braid bench                       what this machine would need",

@@ -11,4 +11,5 @@ export { type LineChart, lineChart } from "./line-chart.ts";
 export { element, escapeText } from "./markup.ts";
 export { formatNumber, formatPercent } from "./numbers.ts";
 export { type PictureText, standalone } from "./picture.ts";
+export { niceStep } from "./scale.ts";
 export { chartColours, chartRules } from "./theme.ts";

@@ -36,6 +36,9 @@ export interface LineChart extends PictureText {
   readonly height?: number;
 }
 
+/** Of a line with more points, every second, third … has a mark. */
+const mostMarks = 40;
+
 /** The chart as markup. */
 export function lineChart(chart: LineChart): string {
   const { series, x, y, references = [], width = 640, height = 320 } = chart;
@@ -65,7 +68,8 @@ export function lineChart(chart: LineChart): string {
   const lines = series.map(({ name }, i) => {
     const runs: string[] = [];
     let pen = "M";
-    const marks = points[i]!.map(({ x: px, y: py, low, high }) => {
+    const every = Math.max(1, Math.ceil(points[i]!.length / mostMarks));
+    const marks = points[i]!.map(({ x: px, y: py, low, high }, at) => {
       if (py === null || !Number.isFinite(py)) {
         pen = "M";
         return "";
@@ -80,6 +84,7 @@ export function lineChart(chart: LineChart): string {
               class: "range",
               d: `M${coordinate(cx)} ${coordinate(yScale.at(low))}V${coordinate(yScale.at(high))}`,
             });
+      if (at % every !== 0) return range;
       return range + seriesMark(i, cx, cy, `${name}: ${yScale.format(py)} at ${xScale.format(px)}`);
     });
     return element("g", { class: seriesClass(i) }, [

@@ -18,9 +18,14 @@ const entities: Readonly<Record<string, string>> = {
  * \u{…}; with `lines`, line feeds and tabs stay what they are.
  */
 export function escapeText(text: string, lines = false): string {
-  return text
-    .replace(unsafe, (c) => (lines && (c === "\n" || c === "\t") ? c : `\\u{${c.codePointAt(0)!.toString(16)}}`))
-    .replace(/[&<>"']/g, (c) => entities[c]!);
+  return visibleText(text, lines).replace(/[&<>"']/g, (c) => entities[c]!);
+}
+
+/** What is seen of text: as `escapeText`, but not yet markup. */
+export function visibleText(text: string, lines = false): string {
+  return text.replace(unsafe, (c) =>
+    lines && (c === "\n" || c === "\t") ? c : `\\u{${c.codePointAt(0)!.toString(16)}}`,
+  );
 }
 
 /** A coordinate: at most two decimals, never an exponent, never −0. The same text in every engine. */
