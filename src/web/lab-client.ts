@@ -10,7 +10,11 @@ export interface Lab {
   look(order: LookOrder): Promise<LookResult | null>;
   /** Resolves when the last prompt was answered, with false when a newer order came. */
   score(order: ScoreOrder, hear: (scored: Scored) => void): Promise<boolean>;
+  /** Stops what is under way, as a newer order would. */
+  rest(): void;
 }
+
+type Order = Exclude<ToLab, { type: "rest" }>;
 
 interface Call {
   readonly id: number;
@@ -22,7 +26,7 @@ interface Call {
 export function createLab(createWorker: () => Worker): Lab {
   let worker: Worker | null = null;
   let nextId = 1;
-  const calls = new Map<ToLab["type"], Call>();
+  const calls = new Map<Order["type"], Call>();
   const start = (): Worker => {
     if (worker) return worker;
     worker = createWorker();
@@ -40,7 +44,7 @@ export function createLab(createWorker: () => Worker): Lab {
     };
     return worker;
   };
-  const ask = (message: (id: number) => ToLab, call: (id: number) => Call): void => {
+  const ask = (message: (id: number) => Order, call: (id: number) => Call): void => {
     const id = nextId++;
     const made = message(id);
     calls.get(made.type)?.replaced();
@@ -48,6 +52,11 @@ export function createLab(createWorker: () => Worker): Lab {
     start().postMessage(made);
   };
   return {
+    rest() {
+      for (const call of calls.values()) call.replaced();
+      calls.clear();
+      worker?.postMessage({ type: "rest" } satisfies ToLab);
+    },
     look(order) {
       const { promise, resolve, reject } = Promise.withResolvers<LookResult | null>();
       ask(

@@ -52,7 +52,9 @@ export interface TaskScore {
 
 export type ToLab =
   | { readonly type: "look"; readonly id: number; readonly order: LookOrder }
-  | { readonly type: "score"; readonly id: number; readonly order: ScoreOrder };
+  | { readonly type: "score"; readonly id: number; readonly order: ScoreOrder }
+  /** Stop what is under way: the processor is wanted for a merge. */
+  | { readonly type: "rest" };
 
 export type FromLab =
   | { readonly type: "looked"; readonly id: number; readonly result: LookResult }

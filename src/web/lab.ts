@@ -164,9 +164,10 @@ async function score(
   }
 }
 
-const running = new Map<ToLab["type"], AbortController>();
+type Order = Exclude<ToLab, { type: "rest" }>;
+const running = new Map<Order["type"], AbortController>();
 
-async function handle(message: ToLab): Promise<void> {
+async function handle(message: Order): Promise<void> {
   const { type, id } = message;
   running.get(type)?.abort();
   const controller = new AbortController();
@@ -188,4 +189,7 @@ async function handle(message: ToLab): Promise<void> {
   }
 }
 
-scope.addEventListener("message", ({ data }) => void handle(data));
+scope.addEventListener("message", ({ data }) => {
+  if (data.type === "rest") for (const each of running.values()) each.abort();
+  else void handle(data);
+});

@@ -33,7 +33,13 @@ function figure(title: string, ...content: (Node | string)[]): HTMLElement {
   return el("section", { class: "card" }, el("h3", {}, title), ...content);
 }
 
-export function lookPanel(store: Store, lab: Lab, fetch: Fetch): void {
+export interface LookPanel {
+  /** Leaves the processor to a merge: nothing is asked of the merged model until `resume`. */
+  rest(): void;
+  resume(): void;
+}
+
+export function lookPanel(store: Store, lab: Lab, fetch: Fetch): LookPanel {
   const body = byId("look-body");
   const status = el("p", { class: "status", role: "status" });
   const tensor = el("select", { id: "tensor" });
@@ -173,7 +179,13 @@ export function lookPanel(store: Store, lab: Lab, fetch: Fetch): void {
   const base = new Map<string, readonly TaskScore[]>();
   let tasks: readonly { name: string; text: string }[] | null = null;
   let turn = 0;
+  let resting = false;
+  /** The recipe changed since the prompts were answered. */
+  let due = false;
+  let asking = false;
   const score = async (): Promise<void> => {
+    if (resting) return;
+    due = false;
     const { text, mounts, form } = store.get();
     const mine = ++turn;
     const known = (name: string) => exampleNames.some((each) => name === `models/${each}`);
@@ -182,6 +194,7 @@ export function lookPanel(store: Store, lab: Lab, fetch: Fetch): void {
       names.length === 0 || !names.every((name) => known(name) && mounts.some((mount) => mount.name === name));
     if (abilities.hidden || !form) return;
     try {
+      asking = true;
       tasks ??= await loadTasks(fetch);
       const origin = originOf(form)!;
       if (!base.has(origin)) {
@@ -197,11 +210,14 @@ export function lookPanel(store: Store, lab: Lab, fetch: Fetch): void {
       });
     } catch (error) {
       if (mine === turn) accuracyText.textContent = messageOf(error);
+    } finally {
+      if (mine === turn) asking = false;
     }
   };
   const scoreSoon = debounce(scoreMs, () => void score());
   store.listen(() => {
     accuracy.classList.add("stale");
+    due = true;
     scoreSoon();
   });
 
@@ -246,6 +262,18 @@ export function lookPanel(store: Store, lab: Lab, fetch: Fetch): void {
             ],
       ),
     );
+  };
+
+  return {
+    rest() {
+      resting = true;
+      due ||= accuracy.classList.contains("stale") || asking;
+      lab.rest();
+    },
+    resume() {
+      resting = false;
+      if (due) scoreSoon();
+    },
   };
 }
 

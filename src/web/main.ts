@@ -21,8 +21,8 @@ const lab = createLab(() => new Worker(new URL("./lab.ts", import.meta.url), { t
 adoptChartStyles();
 const models = modelsPanel(store, load);
 recipePanel(store);
-lookPanel(store, lab, load);
-const merging = mergePanel(store, coordinator);
+const looking = lookPanel(store, lab, load);
+const merging = mergePanel(store, coordinator, looking);
 
 /** The recipe of the demo, as it lies in examples/. */
 async function demoRecipe(): Promise<void> {

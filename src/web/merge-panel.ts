@@ -17,7 +17,13 @@ const planMs = 350;
 
 type PickFolder = (options: { mode: "readwrite" }) => Promise<FolderHandle>;
 
-export function mergePanel(store: Store, coordinator: Coordinator): { refreshKept(): Promise<void> } {
+/** Is told when a merge begins and ends. */
+export interface Watcher {
+  rest(): void;
+  resume(): void;
+}
+
+export function mergePanel(store: Store, coordinator: Coordinator, watcher: Watcher): { refreshKept(): Promise<void> } {
   const form = byId<HTMLFormElement>("merge-form");
   const out = byId<HTMLInputElement>("out");
   const memory = byId<HTMLInputElement>("memory");
@@ -103,6 +109,7 @@ export function mergePanel(store: Store, coordinator: Coordinator): { refreshKep
     if (out.value.trim() === "") return say(status, "Give the output a name.", "error");
     if (toFolder() && !folder) return say(status, "Choose the folder that the output goes into.", "error");
     running = new AbortController();
+    watcher.rest();
     start.disabled = true;
     stop.hidden = false;
     block.hidden = false;
@@ -121,6 +128,7 @@ export function mergePanel(store: Store, coordinator: Coordinator): { refreshKep
       say(status, messageOf(error), stopped ? "note" : "error");
     } finally {
       running = null;
+      watcher.resume();
       start.disabled = false;
       if (document.activeElement === stop) start.focus();
       stop.hidden = true;

@@ -101,10 +101,17 @@ export async function openShared(handle: FileHandle, shared: boolean): Promise<S
   return shared ? handle.createSyncAccessHandle({ mode: "readwrite-unsafe" }) : handle.createSyncAccessHandle();
 }
 
-/** Whether several workers may hold one file open. A browser that does not know the mode locks the file. */
-export async function canShare(): Promise<boolean> {
+let sharing: Promise<boolean> | null = null;
+
+/** Whether several workers may hold one file open. A browser that does not know the mode locks the file. Asked once. */
+export function canShare(): Promise<boolean> {
+  sharing ??= probeSharing();
+  return sharing;
+}
+
+async function probeSharing(): Promise<boolean> {
   const root = await privateRoot();
-  const name = ".braid-probe";
+  const name = `.braid-probe-${crypto.randomUUID()}`;
   const handle = (await root.getFileHandle(name, { create: true })) as FileHandle;
   const open: SyncAccessHandle[] = [];
   try {

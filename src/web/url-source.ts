@@ -27,7 +27,7 @@ export interface UrlFacts {
 
 /** Asks for one byte. Null where there is no such file. */
 export async function probeUrl(url: string, fetch: Fetch): Promise<UrlFacts | null> {
-  const response = await ask(url, 0, 1, null, fetch);
+  const response = await ask(url, 0, 1, fetch);
   if (response.status === 404 || response.status === 403 || response.status === 410) return null;
   const total = checkRange(url, response, 0, 1);
   await response.body?.cancel();
@@ -76,7 +76,7 @@ export class UrlSource implements ByteSource {
   private async load(start: number, end: number): Promise<void> {
     const action = `Cannot read bytes ${start} to ${end} of ${showUrl(this.url)}`;
     for (let attempt = 0; ; attempt++) {
-      const response = await ask(this.url, start, end, this.etag, this.fetch);
+      const response = await ask(this.url, start, end, this.fetch);
       if (response.status === 412) fail("input-changed", `${action}: the file changed on the server`);
       const total = checkRange(this.url, response, start, end);
       const tag = strongTag(response);
@@ -98,7 +98,7 @@ export class UrlSource implements ByteSource {
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-async function ask(url: string, start: number, end: number, etag: string | null, fetch: Fetch): Promise<Response> {
+async function ask(url: string, start: number, end: number, fetch: Fetch): Promise<Response> {
   const action = `Cannot read bytes ${start} to ${end} of ${showUrl(url)}`;
   for (let attempt = 0; ; attempt++) {
     let response: Response | null = null;
@@ -109,7 +109,8 @@ async function ask(url: string, start: number, end: number, etag: string | null,
         headers: { range: `bytes=${start}-${end - 1}` },
         credentials: "omit",
         referrerPolicy: "no-referrer",
-        cache: etag === null ? "no-store" : "default",
+        // The browser's cache lets one reader of an address in at a time, and the others wait for seconds.
+        cache: "no-store",
       });
     } catch (cause) {
       broken = cause;
