@@ -10,8 +10,8 @@ import { capture, launcher, root, runtime } from "./runtimes.mjs";
 
 /** Not part of `npm test`: minutes, gigabytes. */
 const slow = ["test/slow"];
-/** These start Bun and Deno themselves, so running them under a second runtime would test the same twice. */
-const startsRuntimes = ["test/cli", "test/runtime"];
+/** These start Bun, Deno or a browser themselves, so running them under a second runtime would test the same twice. */
+const startsRuntimes = ["test/cli", "test/runtime", "test/browser"];
 
 function testFiles(without) {
   return readdirSync(join(root, "test"), { recursive: true })

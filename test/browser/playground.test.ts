@@ -2,11 +2,23 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  cpSync,
+  ftruncateSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { merge } from "../../src/merge.ts";
+import { layoutShards } from "../../src/tensor/shards.ts";
 import { requestFor, testHost } from "../support/host.ts";
 import {
   axeViolations,
@@ -15,6 +27,7 @@ import {
   mergeInPage,
   noBrowser,
   openBrowser,
+  peakOfRenderer,
   type Site,
   serveFiles,
 } from "./support.ts";
@@ -30,6 +43,27 @@ const root = join(import.meta.dirname, "../..");
 const folder = mkdtempSync(join(tmpdir(), "braid-playground-"));
 let site: Site;
 let browser: Browser;
+
+/** What a tab takes beside the plan's budget, which begins at nothing: the engine, the page and its pictures. */
+const tabMebibytes = 230;
+
+/** A checkpoint of one matrix of 256 MiB with few numbers that are not zero; on a disk it takes almost nothing. */
+function makeSparse(path: string, seed: number): string {
+  mkdirSync(path);
+  const shape = [16_384, 8_192];
+  const [layout] = layoutShards([{ name: "model.layers.0.mlp.up_proj.weight", dtype: "BF16", shape }], {
+    shardBytes: Number.MAX_SAFE_INTEGER,
+  });
+  const file = openSync(join(path, "model.safetensors"), "w");
+  ftruncateSync(file, layout!.byteLength);
+  writeSync(file, layout!.header, 0, layout!.header.length, 0);
+  for (let i = 0; i < 64; i++) {
+    const values = Uint16Array.from({ length: 2_048 }, (_, j) => 0x3c00 + ((i * 37 + j * (seed + 3)) & 0x3ff));
+    writeSync(file, new Uint8Array(values.buffer), 0, 4_096, layout!.header.length + i * 4_194_304 - (i % 2) * 2);
+  }
+  closeSync(file);
+  return path;
+}
 
 /** The SHA-256 of what this side of the browser makes of a recipe's text. */
 async function mergeHere(recipe: string, out: string): Promise<string> {
@@ -230,6 +264,33 @@ describe.skipIf(noBrowser !== null)(`the playground${noBrowser ? ` (skipped: ${n
     await page.locator("#model-list").getByText("tied-base", { exact: true }).waitFor();
     expect(await page.locator("#model-list li", { hasText: "tied-base" }).innerText()).toContain("6 files");
     await page.getByRole("button", { name: "Remove tied-base" }).click();
+  });
+
+  test("merges files larger than the memory it may take", async () => {
+    const other = await openBrowser(join(folder, "profile-large"));
+    try {
+      const { page } = other;
+      await page.goto(site.url);
+      for (const [i, name] of ["large-base", "large-a", "large-b"].entries()) {
+        await page.locator("#folder-input").setInputFiles(makeSparse(join(folder, name), i));
+        await page.locator("#model-list").getByText(name, { exact: true }).waitFor();
+      }
+      const recipe = join(folder, "large.yml");
+      const models = ["large-a", "large-b"]
+        .map((name) => `  - model: ${name}\n    parameters: { weight: 0.5 }\n`)
+        .join("");
+      const text = `merge_method: task_arithmetic\nbase_model: large-base\nmodels:\n${models}dtype: bfloat16\n`;
+      writeFileSync(recipe, text);
+      await page.locator("#yaml").fill(text);
+      const { sha256, plannedMebibytes } = await mergeInPage(page, "large", 110_000);
+      // Every one of the three inputs, and the output, is a tensor of 256 MiB.
+      if (process.platform === "linux") {
+        expect(peakOfRenderer(other)).toBeLessThan((plannedMebibytes + tabMebibytes) * 2 ** 20);
+      }
+      expect(sha256).toBe(await mergeHere(recipe, join(folder, "large")));
+    } finally {
+      await other.close();
+    }
   });
 
   for (const scheme of ["light", "dark"] as const) {
