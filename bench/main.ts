@@ -16,7 +16,10 @@ const { values: options } = parseArgs({
     shape: { type: "string", default: "base" },
     runs: { type: "string", default: "5" },
     runtimes: { type: "string", default: "bun,deno" },
-    methods: { type: "string", default: "linear,task_arithmetic,slerp,dare_linear,dare_ties,ties" },
+    methods: {
+      type: "string",
+      default: "linear,task_arithmetic,slerp,dare_linear,dare_ties,ties,breadcrumbs,model_stock,della",
+    },
     /** One worker too. */
     scaling: { type: "boolean", default: false },
     /** Empty the page cache before everything that is timed. */

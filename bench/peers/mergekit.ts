@@ -13,15 +13,24 @@ const { values: options } = parseArgs({
     python: { type: "string" },
     shape: { type: "string", default: "base" },
     runs: { type: "string", default: "3" },
-    methods: { type: "string", default: "linear,task_arithmetic,slerp,dare_linear,dare_ties,ties" },
-    runtimes: { type: "string", default: "bun,deno" },
+    methods: {
+      type: "string",
+      default: "linear,task_arithmetic,slerp,dare_linear,dare_ties,ties,breadcrumbs,model_stock,della",
+    },
+    runtimes: { type: "string", default: "bun,deno,binary" },
+    /** Keep the tables of this run apart. */
+    name: { type: "string", default: "" },
   },
 });
 if (!options.python) throw new Error("--python names the bin folder of an environment with mergekit 0.1.5");
 const shape = benchShapes[options.shape as keyof typeof benchShapes];
 const data = join(root, "bench/data");
 const folders = makeCheckpoints(data, shape, console.error);
-const runtimes = runtimesOf(root, options.runtimes.split(","));
+/** As it comes, and bare: mergekit neither hashes its output nor waits for the disk. */
+const variants = runtimesOf(root, options.runtimes.split(",")).flatMap((runtime) => [
+  { runtime, name: runtime.name, args: [] as string[] },
+  { runtime, name: `${runtime.name}, bare`, args: ["--no-checksum", "--no-sync"] },
+]);
 
 const lines: string[] = [];
 const report: object[] = [];
@@ -29,13 +38,13 @@ for (const method of options.methods.split(",")) {
   const { path, inputs } = benchRecipe(data, shape.name, folders, method);
   const mergekit: number[] = [];
   const floor: number[] = [];
-  const braid = runtimes.map(() => [] as number[]);
+  const braid = variants.map(() => [] as number[]);
   for (let i = 0; i < Number(options.runs); i++) {
     await warm(inputs);
     floor.push(await copyFloor(inputs, data));
-    for (const [r, runtime] of runtimes.entries()) {
+    for (const [v, { runtime, args }] of variants.entries()) {
       await warm(inputs);
-      braid[r]!.push((await mergeOnce(runtime, path, data, ["--workers", "2"])).seconds);
+      braid[v]!.push((await mergeOnce(runtime, path, data, ["--workers", "2", ...args])).seconds);
     }
     await warm(inputs);
     const out = join(data, "mergekit-out");
@@ -58,23 +67,24 @@ for (const method of options.methods.split(",")) {
   const cells = braid.map((b) => `${median(b).toFixed(2)} | ${(theirs / median(b)).toFixed(1)}`);
   lines.push(`| ${method} | ${median(floor).toFixed(2)} | ${theirs.toFixed(1)} | ${cells.join(" | ")} |`);
   console.error(lines.at(-1));
-  report.push({ method, floor, mergekit, braid: Object.fromEntries(runtimes.map((r, i) => [r.name, braid[i]])) });
+  report.push({ method, floor, mergekit, braid: Object.fromEntries(variants.map((v, i) => [v.name, braid[i]])) });
 }
 const date = new Date().toISOString().slice(0, 10);
+const file = `${date}-mergekit-${shape.name}${options.name && `-${options.name}`}`;
 const table = [
   `# Beside mergekit 0.1.5: ${date}`,
   "",
   `${machine()}. ${shape.name} checkpoints, warm page cache, whole processes, two workers, medians of ${options.runs}, seconds and ratios.`,
   "",
-  `| method | copy floor | mergekit |${runtimes.map((r) => ` ${r.name} | × mergekit |`).join("")}`,
-  `|---|---|---|${runtimes.map(() => "---|---|").join("")}`,
+  `| method | copy floor | mergekit |${variants.map((v) => ` ${v.name} | × mergekit |`).join("")}`,
+  `|---|---|---|${variants.map(() => "---|---|").join("")}`,
   ...lines,
   "",
 ].join("\n");
 console.log(table);
 mkdirSync(join(root, "bench/results"), { recursive: true });
-writeFileSync(join(root, "bench/results", `${date}-mergekit-${shape.name}.md`), table);
+writeFileSync(join(root, "bench/results", `${file}.md`), table);
 writeFileSync(
-  join(root, "bench/results", `${date}-mergekit-${shape.name}.json`),
+  join(root, "bench/results", `${file}.json`),
   `${JSON.stringify({ date, machine: machine(), report }, null, 1)}\n`,
 );
