@@ -29,7 +29,10 @@ import {
 import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { cutLines, resolveKeep, resolveProgram, resolveSelection, resolveVote } from "./scalars.ts";
 
-/** Tensors in work at the same time. A survey of one overlaps the slices of the others. */
+/**
+ * Tensors in work at the same time before their slices are all handed out: a survey of one overlaps the slices of the others. What
+ * is only waited for does not count, or a thousand nodes would wait for the slices of four tensors.
+ */
 const openTensors = 4;
 
 /** What happened to one tensor, when its last slice is in. */
@@ -115,7 +118,7 @@ export class Conductor implements TaskSource {
         const task = t.ready.shift();
         if (task) return task;
       }
-      if (this.open.length >= openTensors) break;
+      if (this.open.filter((t) => !t.merging).length >= openTensors) break;
       const [tensor, member] = this.take();
       if (!tensor) break;
       const opened: OpenTensor = {

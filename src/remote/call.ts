@@ -12,6 +12,8 @@ export interface Attempt {
   readonly member: Member;
   readonly stop: AbortController;
   readonly started: number;
+  /** Bytes that travel for it by way of the coordinator. */
+  readonly carried: number;
   /** When the request under way was begun: of a task in parts, the last of several. */
   asked: number;
   /** When the node last gave a sign of life. */

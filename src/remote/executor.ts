@@ -27,6 +27,11 @@ export const maxAttempts = 4;
 export const leaseMs = 30_000;
 /** How often a node with a task is asked for a sign of life. */
 export const heartbeatMs = 10_000;
+/**
+ * Bytes of requests and answers that are under way at a time: this process holds them. More would only wait for its network: 256 MiB
+ * are two seconds of 1 Gbit/s. Nodes that read and write the slices themselves carry nothing.
+ */
+export const carriedBytes = 256 * 1024 * 1024;
 const tickMs = 100;
 
 export interface NodesOptions {
@@ -49,6 +54,8 @@ export interface NodesOptions {
   readonly random: () => number;
   readonly report: (report: NodeReport) => void;
   readonly limits?: Partial<NodeLimits>;
+  /** Instead of the constant of this name. */
+  readonly carriedBytes?: number;
   /** So many nodes must give the same answer before it counts: for nodes of strangers. */
   readonly redundancy?: number;
   /** This coordinator's inputs, where nodes can fetch them. */
@@ -90,6 +97,10 @@ class Nodes implements NodesExecutor {
   private readonly redundancy: number;
   private local: Executor | null;
   private lease = 0;
+  /** Bytes under way. */
+  private carried = 0;
+  /** There was a node for a call, but no room for its bytes. */
+  private crowded = false;
   private broken = false;
   /** A node lied about what is built upon by now. */
   private failure: BraidError | null = null;
@@ -160,20 +171,36 @@ class Nodes implements NodesExecutor {
   /** Gives waiting calls to whoever is free. */
   private dispatch(): void {
     if (this.closed.signal.aborted) return;
-    for (let i = 0; i < this.waiting.length; ) {
+    this.crowded = false;
+    for (let i = 0; i < this.waiting.length && this.someoneIsFree(); ) {
       const call = this.waiting[i]!;
       if (call.settled || this.start(call)) this.waiting.splice(i, 1);
       else i++;
     }
   }
 
+  /** Whether it is worth looking at what waits: with a thousand nodes thousands of calls do, and each would ask all nodes. */
+  private someoneIsFree(): boolean {
+    if (!this.crowded && this.roster.anyFree) return true;
+    const { local } = this;
+    if (local) return this.localRuns.size < local.capacity;
+    const hope = this.redundancy === 1 && this.roster.members.some((m) => m.usable);
+    const lost = (call: Call) => (hope && call.unfit.size === 0 ? false : !this.nodesCan(call));
+    return this.waiting.some((call) => call.settled || call.localOnly || lost(call));
+  }
+
+  /** Whether enough nodes can be hoped for with this call. */
+  private nodesCan(call: Call): boolean {
+    return this.redundancy === 1 ? !this.roster.alone(call) : this.roster.canAgree(call, this.redundancy);
+  }
+
   /** Whether all that a call needs has begun. */
   private start(call: Call): boolean {
-    const enough = this.redundancy === 1 ? !this.roster.alone(call) : this.roster.canAgree(call, this.redundancy);
+    const enough = this.nodesCan(call);
     if (!call.localOnly && (enough || call.answers.length > 0 || call.attempts.size > 0)) {
       while (call.answers.length + call.attempts.size < this.redundancy) {
-        const member = this.roster.free(call);
-        if (!member) break;
+        const member = this.crowded ? null : this.roster.free(call);
+        if (!member || !this.hasRoom(call, member)) break;
         this.begin(call, member);
       }
       if (call.answers.length + call.attempts.size >= this.redundancy) return true;
@@ -208,14 +235,23 @@ class Nodes implements NodesExecutor {
     });
   }
 
+  /** One call has room always: the largest there is must be done too. */
+  private hasRoom(call: Call, member: Member): boolean {
+    const bytes = this.pointers.carried(call, member);
+    this.crowded = this.carried > 0 && this.carried + bytes > (this.options.carriedBytes ?? carriedBytes);
+    return !this.crowded;
+  }
+
   private begin(call: Call, member: Member): void {
     const at = this.options.clock.now();
     const stop = new AbortController();
-    const attempt: Attempt = { member, stop, started: at, asked: at, seen: at, asking: false, writes: false };
+    const carried = this.pointers.carried(call, member);
+    const attempt: Attempt = { member, stop, carried, started: at, asked: at, seen: at, asking: false, writes: false };
+    this.carried += carried;
     call.attempts.add(attempt);
     call.tried.add(member);
     this.running.add(call);
-    member.inFlight++;
+    member.take();
     const run = this.attempt(call, attempt);
     this.asked.add(run);
     void run.finally(() => this.asked.delete(run));
@@ -256,6 +292,7 @@ class Nodes implements NodesExecutor {
     } finally {
       call.attempts.delete(attempt);
       member.inFlight--;
+      this.carried -= attempt.carried;
       // Unless the whole slice is written anew after it, it may have written over what somebody else did right.
       const anew = answered && !call.settled && !call.claimed && !call.local && call.attempts.size === 0;
       if (attempt.writes && !anew) this.rework.suspect(call.task);
@@ -414,8 +451,9 @@ class Nodes implements NodesExecutor {
       if (!oldest || call.attempts.size > this.redundancy - call.answers.length || call.local || call.claimed) continue;
       if (now - oldest.started < patience(call.task)) continue;
       const member = this.roster.free(call);
-      if (member && !call.tried.has(member)) this.begin(call, member);
-      else if (this.local && this.localRuns.size < this.local.capacity) this.runLocally(call, this.local);
+      if (member && !call.tried.has(member)) {
+        if (this.hasRoom(call, member)) this.begin(call, member);
+      } else if (this.local && this.localRuns.size < this.local.capacity) this.runLocally(call, this.local);
       else if (!this.local && !this.roster.members.some((m) => m.usable && m !== oldest.member)) {
         this.local = this.options.fallback();
         this.runLocally(call, this.local);

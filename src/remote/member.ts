@@ -1,7 +1,7 @@
 // A node among those of a merge: how it joined, what it may have at a time, what it did, and whether it is still believed.
 
 import type { Task } from "../kernel/program.ts";
-import { auditsWhole, goldenTask, receiptHash, sameBytes } from "./audit.ts";
+import { auditsWhole, goldenTask, receiptHash, sameBytes, wholeAudits } from "./audit.ts";
 import { type NodeClient, NodeError } from "./client.ts";
 import type { Clock } from "./clock.ts";
 import type { NodeKernels } from "./kernels.ts";
@@ -25,6 +25,9 @@ const maxAddressFailures = 3;
 const newest = 0.3;
 /** How many times as fast a node is taken to be where the bytes are, until it has shown it. */
 const nearGuess = 4;
+
+/** A node whose first answer takes longer is slow, and keeps nobody else waiting. */
+const probationMs = 2000;
 
 export interface NodeReport {
   readonly url: string;
@@ -72,6 +75,8 @@ export class Member {
   private invalid = 0;
   private notBefore = Number.NEGATIVE_INFINITY;
   private tasks = 0;
+  /** When it was given its first task. */
+  private begun = Number.NEGATIVE_INFINITY;
   private unseen: Unseen[] = [];
 
   constructor(client: NodeClient, kernels: NodeKernels, clock: Clock, report: (report: NodeReport) => void) {
@@ -102,6 +107,21 @@ export class Member {
 
   get readsAddresses(): boolean {
     return this.addressFailures < maxAddressFailures;
+  }
+
+  /** Its first tasks were computed here whole, and were right. */
+  get proven(): boolean {
+    return this.tasks >= wholeAudits;
+  }
+
+  get onProbation(): boolean {
+    return !this.proven && this.inFlight > 0 && this.clock.now() - this.begun < probationMs;
+  }
+
+  /** It is given a task. */
+  take(): void {
+    if (this.begun === Number.NEGATIVE_INFINITY) this.begun = this.clock.now();
+    this.inFlight++;
   }
 
   /** Elements a millisecond that one more task can hope for. */

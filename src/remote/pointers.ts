@@ -3,10 +3,11 @@
 import type { Job } from "../exec/executor.ts";
 import type { Opener } from "../exec/files.ts";
 import type { Task } from "../kernel/program.ts";
+import type { Call } from "./call.ts";
 import type { Member } from "./member.ts";
 import { pathVersion, targetVersion } from "./places.ts";
 import type { Range } from "./ranges.ts";
-import type { Locator, Target } from "./wire.ts";
+import { type Locator, outputBytes, type Target } from "./wire.ts";
 
 /** The coordinator's own inputs, for nodes that do not share its disk. */
 export interface ServedInputs {
@@ -24,6 +25,8 @@ export class Pointers {
   private readonly opener: Opener;
   private readonly served: ServedInputs | null;
   private readonly versions = new Map<number, Promise<string>>();
+  /** Files that are below a node's roots. Every dispatch asks for every free node, and comparing paths was a third of it. */
+  private readonly shared = new WeakMap<readonly string[], readonly boolean[]>();
 
   constructor(job: Job, opener: Opener, served: ServedInputs | null) {
     this.job = job;
@@ -58,9 +61,25 @@ export class Pointers {
   }
 
   private reads(file: number, member: Member): "path" | "address" | null {
-    if (member.readsPaths && below(this.path(file), member.roots)) return "path";
+    if (member.readsPaths && member.roots.length > 0 && this.sharedWith(member.roots)[file]) return "path";
     const { served } = this;
     return served && member.readsAddresses && member.origins.includes(served.origin) ? "address" : null;
+  }
+
+  private sharedWith(roots: readonly string[]): readonly boolean[] {
+    let files = this.shared.get(roots);
+    if (!files) {
+      files = this.job.files.map(({ path }) => below(path, roots));
+      this.shared.set(roots, files);
+    }
+    return files;
+  }
+
+  /** Bytes of a task that travel by this coordinator: inputs that a node is sent, and the output unless it writes that itself. */
+  carried(call: Pick<Call, "task" | "ranges" | "bytes">, member: Member): number {
+    const output = outputBytes(call.task);
+    const read = this.near(call.ranges, member) ? 0 : call.bytes - output;
+    return read + (read === 0 && member.writesItself && member.writeRoots.length > 0 ? 0 : output);
   }
 
   private path(file: number): string {

@@ -1,9 +1,16 @@
 // The nodes of a merge. They come and go; whoever is free and fastest for the bytes in question takes the next task.
 
+import { wholeAudits } from "./audit.ts";
 import { type Call, partsFor } from "./call.ts";
 import { type ClientOptions, type NodeAddress, NodeClient } from "./client.ts";
 import type { NodeKernels } from "./kernels.ts";
 import { Member, type NodeReport } from "./member.ts";
+
+/**
+ * Nodes that have proved nothing yet and have tasks, at most. Every new node costs this machine its first tasks, which are computed
+ * here whole: a thousand that begin at once would keep it busy with nothing else.
+ */
+export const probationers = 16;
 
 export interface RosterOptions {
   readonly client: ClientOptions;
@@ -39,6 +46,18 @@ export class Roster {
     return this.members.reduce((sum, m) => sum + (m.gone ? 0 : m.slots), 0);
   }
 
+  get anyFree(): boolean {
+    const open = this.open();
+    return this.members.some((m) => m.free && open(m));
+  }
+
+  /** Whether a node may begin something now, as far as the others are concerned. */
+  private open(): (member: Member) => boolean {
+    let seats = probationers;
+    for (const member of this.members) if (member.onProbation) seats--;
+    return (m) => m.proven || (m.inFlight === 0 ? seats > 0 : m.inFlight < wholeAudits);
+  }
+
   /** No node can be hoped for with this task. */
   alone(call: Call): boolean {
     return this.members.every((m) => !m.usable || call.unfit.has(m));
@@ -47,8 +66,9 @@ export class Roster {
   /** The node that a task should go to now, or null. */
   free(call: Call): Member | null {
     const { sliceBytes } = this.options.client.limits;
+    const open = this.open();
     const free = this.members.filter(
-      (m) => m.free && !call.answers.some((a) => a.member === m) && partsFor(call, m, sliceBytes) !== null,
+      (m) => m.free && open(m) && !call.answers.some((a) => a.member === m) && partsFor(call, m, sliceBytes) !== null,
     );
     // A node that failed at it may try again when all that could have it did.
     const fresh = free.filter((m) => !call.tried.has(m));
