@@ -62,7 +62,10 @@ export const errorKinds = {
   "integer-mismatch": { exit: "data", means: "an integer or boolean tensor differs between the models" },
   "non-finite": { exit: "data", means: "an input holds NaN or infinity (see --non-finite)" },
   overflow: { exit: "data", means: "a merged value does not fit the output dtype (see --overflow)" },
-  manifest: { exit: "data", means: "braid.json of an output is missing, damaged or of another version" },
+  manifest: {
+    exit: "data",
+    means: "braid.json of an output, or sweep.json, is missing, damaged or of another version",
+  },
   "input-changed": { exit: "data", means: "an input file changed while it was read" },
   // Output and input/output
   "output-exists": { exit: "output", means: "the output exists and --overwrite was not given" },

@@ -20,12 +20,12 @@ export const reportCommand = command(
     object({
       command: constant("report"),
       out: argument(path({ metavar: "OUT", type: "either" }), {
-        description: message`The folder that ${text("braid merge")} wrote.`,
+        description: message`The folder that ${text("braid merge")} wrote, or that of a sweep, or its sweep.json.`,
         errors: missing("OUT"),
       }),
       file: optional(
         argument(path({ metavar: "FILE.html", type: "file" }), {
-          description: message`Where the report goes; ${text("-")} is standard output [beside OUT, as ${text("OUT.report.html")}].`,
+          description: message`Where the report goes; ${text("-")} is standard output [beside OUT, as ${text("OUT.report.html")}; of a sweep in its folder, as sweep.html].`,
         }),
       ),
     }),
@@ -52,7 +52,7 @@ export const reportCommand = command(
     talkOptions,
   ),
   {
-    brief: message`Show what a merge did, as one HTML file.`,
+    brief: message`Show what a merge or a sweep did, as one HTML file.`,
     description: message`Writes a page about a merge that needs no script and nothing from elsewhere: recipe, lineage, what was dropped, deltas before and after layer by layer, interference, losses and hashes. Where the inputs are still there it reads them again.`,
     usageLine: [
       { type: "argument", metavar: "OUT" },

@@ -2,14 +2,18 @@
 
 import { readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
+import { localFiles } from "../bytes/file.ts";
 import { fail, isBraidError, quote } from "../errors.ts";
 import { fileOpener } from "../exec/local.ts";
 import { createThreadPool } from "../exec/threads.ts";
 import type { MergeRequest, MergeSummary } from "../host.ts";
 import { compileKernel } from "../kernel/kernel.ts";
 import type { ReportFacts } from "../report-page/facts.ts";
+import { manifestName } from "../report-page/manifest.ts";
 import { reportPage } from "../report-page/page.ts";
 import { type ReportRequest, readFacts, type TimingSummary } from "../report-page/read.ts";
+import { parseSweep, sweepName } from "../report-page/sweep-file.ts";
+import { sweepPage } from "../report-page/sweep-page.ts";
 import { readPlaces } from "./environment.ts";
 import { formatBytes, printable } from "./format.ts";
 import { createHost } from "./host.ts";
@@ -113,15 +117,53 @@ export async function reportMerge(
   }
 }
 
+/** The sweep.json that a path means, or null: itself, or one in a folder that is no merge. */
+function sweepFileOf(path: string): string | null {
+  const kind = localFiles.kind(path);
+  if (kind === "file") return path.endsWith(".json") && basename(path) !== manifestName ? path : null;
+  const inside = join(path, sweepName);
+  return kind === "folder" && localFiles.kind(join(path, manifestName)) === null && localFiles.kind(inside) === "file"
+    ? inside
+    : null;
+}
+
+/** Writes the page, and says so. */
+function writePage(
+  command: CommandOf<"report">,
+  context: Context,
+  path: string | null,
+  html: string,
+  rest: object,
+  lines: readonly string[],
+): void {
+  const { out } = context.terminal;
+  if (path === null) {
+    out.write(html);
+    return;
+  }
+  new LateFile(path, command.overwrite, "the report", "FILE.html").commit(html);
+  const byteLength = new TextEncoder().encode(html).length;
+  if (command.json) out.write(`${JSON.stringify({ report: path, byteLength, ...rest }, null, 2)}\n`);
+  else if (!command.quiet) {
+    out.write(`Wrote ${printable(path)} (${formatBytes(byteLength)})\n`);
+    for (const line of lines) out.write(`  ${printable(line)}\n`);
+  }
+}
+
 export async function runReport(command: CommandOf<"report">, context: Context): Promise<number> {
-  const { out, err } = context.terminal;
   const { cwd } = readPlaces(context.env);
   const toScreen = command.file === "-";
   if (toScreen && command.json) fail("usage", "Cannot write the page and --json to standard output at once");
-  const path = toScreen ? null : resolve(cwd, command.file ?? defaultReport(command.out, cwd));
+  const sweep = sweepFileOf(resolve(cwd, command.out));
+  const standard = sweep === null ? defaultReport(command.out, cwd) : sweep.replace(/\.json$/, ".html");
+  const path = toScreen ? null : resolve(cwd, command.file ?? standard);
   if (path !== null) assertFree(path, command.overwrite, "the report", "FILE.html");
-  const progress = new ProgressLine(err, () => performance.now());
-  const made = await makeReport(
+  if (sweep !== null) {
+    const text = localFiles.readText(sweep, maxSummaryBytes);
+    writePage(command, context, path, sweepPage(parseSweep(text, sweep)), {}, []);
+    return 0;
+  }
+  const { html, facts } = await makeReport(
     {
       out: command.out,
       inputs: command.inputs ?? null,
@@ -133,23 +175,10 @@ export async function runReport(command: CommandOf<"report">, context: Context):
       memoryBytes: command.memory,
     },
     context,
-    command.quiet ? null : progress,
+    command.quiet ? null : new ProgressLine(context.terminal.err, () => performance.now()),
   );
-  const { html, facts } = made;
   const missing = missingParts(facts);
-  if (path === null) {
-    out.write(html);
-    return 0;
-  }
-  new LateFile(path, command.overwrite, "the report", "FILE.html").commit(html);
-  if (command.json) {
-    const { warnings } = facts;
-    out.write(
-      `${JSON.stringify({ report: path, byteLength: new TextEncoder().encode(html).length, missing, warnings }, null, 2)}\n`,
-    );
-  } else if (!command.quiet) {
-    out.write(`Wrote ${printable(path)} (${formatBytes(new TextEncoder().encode(html).length)})\n`);
-    for (const { section, reason } of missing) out.write(`  without ${section}: ${printable(reason)}\n`);
-  }
+  const lines = missing.map(({ section, reason }) => `without ${section}: ${reason}`);
+  writePage(command, context, path, html, { missing, warnings: facts.warnings }, lines);
   return 0;
 }

@@ -7,6 +7,8 @@ import { createThreadPool } from "../exec/threads.ts";
 import type { MergeEvent } from "../host.ts";
 import { mostMemoryBytes } from "../infer/memory.ts";
 import { compileKernel } from "../kernel/kernel.ts";
+import { parseSweep } from "../report-page/sweep-file.ts";
+import { sweepPage } from "../report-page/sweep-page.ts";
 import { parseAxes } from "../sweep/axes.ts";
 import { type PointResult, type SweepEvent, type SweepResult, sweep } from "../sweep/sweep.ts";
 import { scoreNames, sweepCsv } from "../sweep/table.ts";
@@ -132,6 +134,8 @@ export async function runSweep(command: CommandOf<"sweep">, context: Context): P
   };
   await writeWhole(join(folder, "sweep.csv"), sweepCsv(result));
   await writeWhole(join(folder, "sweep.json"), `${JSON.stringify(document, null, 2)}\n`);
+  const text = JSON.stringify(document);
+  await writeWhole(join(folder, "sweep.html"), sweepPage(parseSweep(text, "sweep.json")));
   if (command.json) out.write(`${JSON.stringify({ folder, ...document }, null, 2)}\n`);
   else if (talkative) {
     const names = scoreNames(result);
@@ -154,7 +158,7 @@ export async function runSweep(command: CommandOf<"sweep">, context: Context): P
     const { shared, run } = result.surveys;
     if (shared > 0) out.write(`  ${plural(shared, "survey")} of ${shared + run} shared between points\n`);
     out.write(`${paint(out, "bold", "Best")}  ${printable(valuesText(best.values))}  ${score(best.score)}\n`);
-    out.write(`Written: ${printable(join(command.out ?? `${stem}-sweep`, "sweep.csv"))}, sweep.json\n`);
+    out.write(`Written: ${printable(join(command.out ?? `${stem}-sweep`, "sweep.csv"))}, sweep.json, sweep.html\n`);
     if (!command.keep) {
       out.write(
         `\nNext: set these values in the recipe, and ${programName(context.env)} merge ${printable(command.recipe)} ./merged\n`,

@@ -26,7 +26,7 @@ describe("sweep", () => {
       const [low, high] = result.points.map((p: { scores: { rev: number } }) => p.scores.rev);
       expect(low).toBeLessThan(0.5);
       expect(high).toBeGreaterThan(0.9);
-      expect(readdirSync(join(folder, "out")).sort()).toEqual(["sweep.csv", "sweep.json", "sweep.jsonl"]);
+      expect(readdirSync(join(folder, "out")).sort()).toEqual(["sweep.csv", "sweep.html", "sweep.json", "sweep.jsonl"]);
       const again = await start(args, { cwd: folder });
       expect(again.out).toContain("2 points, 2 known from");
       expect(again.out).toMatch(/\n +0.6 +\d[\d.]* % .*best, known\n/);
@@ -72,7 +72,7 @@ describe("sweep", () => {
         [false, 4],
         [false, 5],
       ]);
-      expect(readdirSync(join(folder, "out")).sort()).toEqual(["sweep.csv", "sweep.json", "sweep.jsonl"]);
+      expect(readdirSync(join(folder, "out")).sort()).toEqual(["sweep.csv", "sweep.html", "sweep.json", "sweep.jsonl"]);
     }));
 
   test.each([

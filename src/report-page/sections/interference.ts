@@ -6,6 +6,12 @@ import type { Comparison, ReportFacts } from "../facts.ts";
 import { type Content, facts as factList, figure, name, p, type Section, table } from "../html.ts";
 import { chartWidth, inputIndices, modelNames } from "../names.ts";
 
+/** As narrow as a cell. */
+function twoDecimals(value: number): string {
+  const text = value.toFixed(2);
+  return Number(text) === 0 ? "0.00" : text.replace("-", "−");
+}
+
 function cosines(comparison: Comparison): Content {
   const { pairs } = comparison.analysis.whole;
   const names = modelNames(comparison);
@@ -24,6 +30,7 @@ function cosines(comparison: Comparison): Content {
       values: names.map((_, a) => names.map((_, b) => cosine(a, b))),
       scale: { from: -1, to: 1, kind: "diverging", label: "cosine" },
       numbers: true,
+      format: twoDecimals,
       width: chartWidth,
     }),
     "Near 0: the models change different things. Near 1: the same. Below 0: they undo one another. The output's row says how much of each model's direction it has.",
@@ -41,7 +48,7 @@ function pairTable(pairs: readonly PairStats[], names: readonly string[], captio
       { title: "Cosine", number: true },
       { title: "Sign conflict", number: true },
       { title: "Above chance", number: true },
-      { title: "Overlap of the largest", number: true },
+      { title: "Overlap", number: true },
       { title: "Above chance", number: true },
     ],
     rows: pairs.map((p) => [
