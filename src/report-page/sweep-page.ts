@@ -101,7 +101,7 @@ function chart(sweep: Sweep): Content {
 
 function pointTable(sweep: Sweep): Content {
   const names = scoreNames(sweep);
-  const score = (x: number | undefined) => formatNumber(x ?? null, 5);
+  const score = (x: number | undefined) => formatNumber(x ?? null, 4);
   return table({
     caption: "All points",
     columns: [
@@ -113,7 +113,9 @@ function pointTable(sweep: Sweep): Content {
       { title: "Remark" },
     ],
     rows: sweep.points.map((point, i) => [
-      ...sweep.axes.map((axis) => name(point.values[axis.name] ?? "–")),
+      ...sweep.axes.map((axis) =>
+        isNumeric(axis) ? (point.values[axis.name] ?? "–") : name(point.values[axis.name] ?? "–"),
+      ),
       ...names.map((n) => score(point.scores[n])),
       ...(names.length > 1 ? [score(point.score)] : []),
       formatSeconds(point.mergeSeconds),
