@@ -74,6 +74,13 @@ describe("folded as PEFT folds", () => {
       }
     }));
 
+  test("a recipe without a dtype stores folded weights in the model's own", () =>
+    withTempFolder(async (temp) => {
+      const models = [{ model: "examples/models/base+examples/models/lora-add", parameters: { weight: 1 } }];
+      const got = await merged({ merge_method: "linear", models }, join(temp, "out"));
+      expect([...new Set([...got.values()].map((t) => t.dtype))]).toEqual(["BF16"]);
+    }));
+
   test("two adapters merge in delta space, whatever the workers' memory and slices", () =>
     withTempFolder(async (temp) => {
       const recipe = {

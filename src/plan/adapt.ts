@@ -7,7 +7,7 @@ import type { ViewSource } from "../kernel/view.ts";
 import type { Adapter, AdapterModule } from "../tensor/adapter.ts";
 import type { TensorInfo } from "../tensor/checkpoint.ts";
 import { type FloatDtype, isFloat } from "../tensor/dtype.ts";
-import type { InputModel, Override } from "./model.ts";
+import { type InputModel, type Override, storedDtype } from "./model.ts";
 
 /**
  * The model with an adapter folded in, under a new reference. `round`: the dtype that folding rounds to; null keeps f32 until
@@ -43,7 +43,8 @@ export function adaptModel(
   });
   const rounding = (info: Override): FloatDtype | null =>
     round === "weight" ? (info.dtype === "F32" ? null : (info.dtype as FloatDtype)) : round;
-  const put = (info: Override, view: AdapterView) => overrides.set(info.name, { ...info, dtype: "F32", view });
+  const put = (info: Override, view: AdapterView) =>
+    overrides.set(info.name, { ...info, dtype: "F32", storedAs: storedDtype(info), view });
 
   for (const [name, info] of adapter.replacements) {
     const known = overrides.has(name) || model.tensors.has(name);
