@@ -123,8 +123,8 @@ async function check(c: Case, mergekit: boolean): Promise<void> {
     const { suggest } = c.tolerance;
     const native = suggest?.startsWith("native bf16") ?? false;
     // mergekit rounds every operation of a native bf16 merge to bf16; its distance from exact arithmetic is in the manifest.
-    // Folded in bf16: the order of torch's f32 sums can decide on which side of a rounding an element falls.
-    const folded = c.id === "lora-passthrough" ? 4 : 0;
+    // Folded in bf16: one element lies 1.5e-10 from the middle of two bf16 values, below the rounding of its f32 delta.
+    const folded = c.id === "lora-passthrough" ? 1 : 0;
     const allowed = native
       ? 2 * c.tolerance.kept_elements_not_equal_to_float64_result_rounded_to_bf16!
       : Math.max(folded, c.tolerance.max_outliers ?? 0);
@@ -136,7 +136,7 @@ async function check(c: Case, mergekit: boolean): Promise<void> {
     if (!suggest) {
       for (const [name, want] of Object.entries(c.all_output_tensors)) {
         const l2 = Math.sqrt(got.get(name)!.values.reduce((sum, x) => sum + x * x, 0));
-        // mergekit's own runs of this case in f32 and f64 differ in 1,209 of 763,008 elements; Braid has those of f64.
+        // mergekit's own runs of this case in f32 and f64 differ in 1,040 of 763,008 elements; Braid has those of f64 (below).
         const flips = c.id === "arcee_fusion-real" ? 8 : 1;
         expect(Math.abs(l2 - want.l2)).toBeLessThanOrEqual(
           flips * (1e-5 * Math.max(1, want.l2) + 1e-6 * Math.sqrt(got.get(name)!.values.length)),
@@ -155,6 +155,17 @@ async function check(c: Case, mergekit: boolean): Promise<void> {
 describe("mergekit 0.1.5 and Braid agree, with --compat mergekit", () => {
   for (const c of manifest.cases) test(c.id, () => check(c, true));
 });
+
+test("Arcee Fusion is numpy's in f64 in every element, where mergekit's run in f32 rounds across a threshold", () =>
+  withTempFolder(async (temp) => {
+    const want = JSON.parse(readFileSync(join(projectRoot, "test/oracles/arcee.json"), "utf8")) as { sha256: string };
+    const recipe = localPaths(readFileSync(join(folder, "cases/arcee_fusion-real.yml"), "utf8"));
+    await merge(requestFor(recipe), join(temp, "out"), { overwrite: false }, testHost());
+    const hash = createHash("sha256");
+    const got = readCheckpoint(join(temp, "out"));
+    for (const name of [...got.keys()].sort()) hash.update(Float32Array.from(got.get(name)!.values));
+    expect(hash.digest("hex")).toBe(want.sha256);
+  }));
 
 describe("they agree without it where nothing differs by choice", () => {
   // Braid refuses weights that cancel and a t beyond the arc; the rest of these families is one formula.
