@@ -144,7 +144,21 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
     "report-page",
   ],
   // The page: an entry like the command line, for browsers.
-  web: ["errors", "bytes", "tensor", "recipe", "methods", "plan", "kernel", "exec", "host", "merge", "analyze", "infer", "svg"],
+  web: [
+    "errors",
+    "bytes",
+    "tensor",
+    "recipe",
+    "methods",
+    "plan",
+    "kernel",
+    "exec",
+    "host",
+    "merge",
+    "analyze",
+    "infer",
+    "svg",
+  ],
 };
 
 /** Methods and plans speak of programs, masks and sizes; they never compute. */

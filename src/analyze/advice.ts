@@ -25,6 +25,8 @@ export const stronglyOpposedCosine = -0.5;
 /** Disagreeing signs beyond what Gaussian deltas of the same cosine have. */
 export const excessConflict = 0.05;
 export const imbalanceAbove = 10;
+/** Mean |b| of the models that the classes come from is about 0.02; above this, classes say too much. */
+export const largeWeights = 0.04;
 const smallModel = 1e9;
 const largeModel = 30e9;
 
@@ -40,6 +42,7 @@ export const rules = [
   "non-finite",
   "duplicate",
   "delta-class",
+  "scale",
   "imbalance",
   "method",
   "drop-rate",
@@ -67,6 +70,7 @@ export function advise(found: Findings): Advice {
   const classes = found.whole.models.map((m) => classOf(m?.mean ?? 0));
   const worst = worstOf(used.map((m) => classes[m]!));
   tellClasses(found, used, classes, say);
+  const scaled = tellScale(found, used, worst, say);
   tellImbalance(found, say);
   const method = doubtful ? "linear" : methodFor(found, used, worst, say);
   const drops = method.startsWith("dare");
@@ -76,7 +80,7 @@ export function advise(found: Findings): Advice {
     classes,
     method,
     dropRate,
-    sweep: dropRate === null ? [] : sweepFor(worst, dropRate),
+    sweep: dropRate === null ? [] : sweepFor(worst, dropRate, scaled),
     weights,
     lambda,
     filters: dropRate === null ? [] : filtersFor(found, used, dropRate, say),
@@ -149,6 +153,16 @@ function tellClasses(found: Findings, used: readonly number[], classes: readonly
     const text = `${nameOf(found, m)} has a mean |δ| of ${number(found.whole.models[m]!.mean)}, ${verdicts[c]}.`;
     say("delta-class", "class", c === "small" ? "note" : "warning", text, `${dare}; DAREx (arXiv 2410.09344), Table 8`);
   }
+}
+
+/** Whether weights are so large that the classes, which are absolute, may not fit them. */
+function tellScale(found: Findings, used: readonly number[], worst: DeltaClass, say: Say): boolean {
+  const { mean } = found.whole.base;
+  if (mean < largeWeights || (worst !== "caution" && worst !== "large")) return false;
+  const most = Math.max(...used.map((m) => found.whole.models[m]!.mean));
+  const text = `Mean |base| is ${number(mean)}, above ${largeWeights}: the classes come from large models, whose is about 0.02. Here mean |δ| is ${number((100 * most) / mean)} % of it at most; high drop rates may well do.`;
+  say("scale", "class", "note", text, ours);
+  return true;
 }
 
 function tellImbalance(found: Findings, say: Say): void {
@@ -256,8 +270,8 @@ function dropRateFor(found: Findings, used: readonly number[], worst: DeltaClass
   return tell("sparse", Math.min(p, 0.7), text, guide);
 }
 
-function sweepFor(worst: DeltaClass, p: number): number[] {
-  if (worst === "caution") return [0.1, 0.3, 0.5];
+function sweepFor(worst: DeltaClass, p: number, scaled: boolean): number[] {
+  if (worst === "caution") return scaled ? [0.1, 0.3, 0.5, 0.7, 0.9] : [0.1, 0.3, 0.5];
   return p < 0.8 ? [0.5, 0.6, 0.7, 0.8] : p < 0.9 ? [0.5, 0.7, 0.8, 0.85, 0.9] : [0.5, 0.8, 0.85, 0.9, 0.95];
 }
 

@@ -15,6 +15,7 @@ const rules: readonly (readonly [RegExp, TensorKind])[] = [
     "embedding",
   ],
   [/(^|\.)(gate|router)\.weight$|block_sparse_moe\.gate|\.router\./, "router"],
+  [/query_key_value|qkv/i, "attention"],
   [/(^|[._])(q_proj|q_lin|query|q)\.weight$/, "attention q"],
   [/(^|[._])(k_proj|k_lin|key|k)\.weight$/, "attention k"],
   [/(^|[._])(v_proj|v_lin|value|v)\.weight$/, "attention v"],

@@ -32,7 +32,7 @@ export const analyzeCommand = command(
           description: message`A fine-tune: a folder, a .safetensors file, an id in the local cache, an adapter, or base+adapter.`,
           errors: missing("MODEL"),
         }),
-        { min: 1 },
+        { min: 1, errors: { tooFew: missing("MODEL").endOfInput } },
       ),
     }),
     object("Analysis", {

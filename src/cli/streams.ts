@@ -18,18 +18,31 @@ function createScreen(
   // no-color.org: any value but the empty one switches colour off.
   const color = env.NO_COLOR ? false : env.FORCE_COLOR ? env.FORCE_COLOR !== "0" : isTTY;
   let broken = false;
+  /** Writes that have not left the process. Under Bun the answer to an empty one comes before a slow pipe took those ahead of it. */
+  let pending = 0;
+  let onEmpty = () => {};
   // A reader that went away (`braid plan … | head`) is no error of ours: stop writing, end as usual.
   stream.on("error", () => {
     broken = true;
+    onEmpty();
   });
+  const written = () => {
+    if (--pending === 0) onEmpty();
+  };
   return {
     isTTY,
     color,
     columns: () => stream.columns || Number(env.COLUMNS) || 80,
     write: (text) => {
-      if (!broken) stream.write(text);
+      if (broken || text === "") return;
+      pending++;
+      stream.write(text, written);
     },
-    flush: () => (broken ? Promise.resolve() : new Promise((done) => stream.write("", () => done()))),
+    flush: () =>
+      new Promise((done) => {
+        if (broken || pending === 0) done();
+        else onEmpty = done;
+      }),
   };
 }
 

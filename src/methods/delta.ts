@@ -21,6 +21,9 @@ import { overlapNotes, randomDrop } from "./random.ts";
 import { rankKeep, topOfRows } from "./rows.ts";
 import { choiceOf, densityOf, flagOf, gammaOf, numberOf, weightSum, weightsOf } from "./weights.ts";
 
+/** Of one tensor; that others are whole is what filters are for. */
+export const nothingDropped = "every density is 1, so nothing is dropped or trimmed";
+
 /** What multiplies the survivors of a delta (methods.md §6). */
 export const rescales = ["exact", "l1", "l2", "linf", "q", "none"] as const;
 export type Rescale = (typeof rescales)[number];
@@ -107,7 +110,7 @@ export function compileDelta(tensor: MethodTensor, style: DeltaStyle): Compiled 
     parts.length > 0 &&
     parts.every((p, k) => keepsAll(keeps[k]!) && p.fixedScale === 1)
   ) {
-    notes.push("every density is 1, so nothing is dropped or trimmed");
+    notes.push(nothingDropped);
   }
 
   if (parts.some((p) => p.gamma !== undefined && p.density < 1 && p.density + p.gamma > 1)) {

@@ -8,6 +8,7 @@ import { roundingKey } from "../kernel/mask.ts";
 import { matrixFlops, matrixTaskBytes } from "../kernel/matrix-cost.ts";
 import { type Policy, type Program, rowColumns, type Survey, sampledFrom } from "../kernel/program.ts";
 import { moveSource, moveView, readerBytes, type View } from "../kernel/view.ts";
+import { nothingDropped } from "../methods/delta.ts";
 import type { Compiled, Method, MethodInput } from "../methods/method.ts";
 import type { TensorAssignment } from "../recipe/assign.ts";
 import type { ParsedRecipe } from "../recipe/recipe.ts";
@@ -89,6 +90,7 @@ export function buildPlan(
     }
   }
   if (errors.length > 0) throw new BraidError(merged(errors));
+  if (drafts.some(drops)) warnings.delete(`${method.name}: ${nothingDropped}`);
   checkShared(drafts);
   if (drafts.length === 0)
     fail("tensor-missing", "Cannot merge: the models have no tensor in common that the recipe asks for");
@@ -175,6 +177,10 @@ export function buildPlan(
     memory,
   };
   return { plan, warnings: [...warnings.values()] };
+}
+
+function drops({ program }: Draft): boolean {
+  return program.op === "merge" && program.terms.some(({ keep }) => keep.random || keep.magnitude || keep.rows);
 }
 
 /** Tensors that are ranked together have one density: refused with the tensors that differ. */

@@ -86,6 +86,9 @@ describe("a plan", () => {
     expect(p.plan.tensors.every((t) => t.program.op === "merge" && t.program.terms.every((x) => !x.keep.random))).toBe(
       true,
     );
+    const some = "drop_rate: [{ filter: norm, value: 0 }, { value: 0.9 }]";
+    const filtered = await prepare(requestFor(demo.replace("drop_rate: 0.9", some)), testHost());
+    expect(filtered.warnings).toEqual([]);
   });
 });
 
