@@ -66,11 +66,15 @@ export async function setUp() {
     console.log("packages: installing");
     install();
     // In a process of its own: Deno looks for node_modules once, when it starts.
-    const script = join("tools", "build-kernels.mjs");
-    const status = run(process.execPath, typeof Deno === "undefined" ? [script] : ["run", "-A", script]);
-    if (status !== 0) throw new Error(`Cannot build the kernels: ${script} ended with exit code ${status}`);
+    for (const name of ["build-kernels.mjs", "build-tab.mjs"]) {
+      const script = join("tools", name);
+      const status = run(process.execPath, typeof Deno === "undefined" ? [script] : ["run", "-A", script]);
+      if (status !== 0) throw new Error(`Cannot build: ${script} ended with exit code ${status}`);
+    }
     return;
   }
   const { buildKernels } = await import("./build-kernels.mjs");
   if (await buildKernels()) console.log("kernels: built");
+  const { buildTab } = await import("./build-tab.mjs");
+  if (await buildTab()) console.log("browser workers: built");
 }

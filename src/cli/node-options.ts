@@ -107,6 +107,9 @@ export const serveOptions = object("Serving", {
       description: message`Worker threads [all cores].`,
     }),
   ),
+  browserWorkers: option("--browser-workers", {
+    description: message`Let browser tabs help: prints the address of a page whose tabs take tasks of this node.`,
+  }),
   insecureHttp: option("--insecure-http", {
     description: message`Listen beyond this machine without TLS in front: what is merged can be read on the way.`,
   }),

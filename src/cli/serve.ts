@@ -10,13 +10,16 @@ import { createApp } from "../remote/app.ts";
 import { realClock } from "../remote/clock.ts";
 import { nodeLimits } from "../remote/limits.ts";
 import { LocatorError, type Reach } from "../remote/locate.ts";
+import { tabRoutes } from "../remote/tab-wire.ts";
+import type { TabReport } from "../remote/tabs.ts";
+import { createBrowserWorkers } from "./browser-workers.ts";
 import { attempt, runtimeName } from "./environment.ts";
 import { plural } from "./format.ts";
 import { checkBind, type Listener, listen, originOf } from "./listen.ts";
 import type { Context } from "./main.ts";
 import { type CommandOf, version } from "./program.ts";
 import { createThreadKernels } from "./serve-kernels.ts";
-import { writeDiagnostic } from "./terminal.ts";
+import { type Screen, writeDiagnostic } from "./terminal.ts";
 import { readToken } from "./token.ts";
 
 /** What was begun may take this long when the node is told to end. */
@@ -63,7 +66,13 @@ export async function runServe(command: CommandOf<"serve">, context: Context): P
   const token = readToken(command.tokenFile, context.env);
   checkBind(command.host, token, command.insecureHttp);
   const workers = command.workers ?? attempt(availableParallelism) ?? 1;
-  const kernels = createThreadKernels(workers, nodeLimits.workerBytes);
+  const own = createThreadKernels(workers, nodeLimits.workerBytes);
+  const browser = command.browserWorkers
+    ? createBrowserWorkers(own, (report) => {
+        if (!command.quiet || report.state === "banned") writeTab(err, report);
+      })
+    : null;
+  const kernels = browser?.tabs ?? own;
   const app = createApp({
     kernels,
     token,
@@ -80,16 +89,26 @@ export async function runServe(command: CommandOf<"serve">, context: Context): P
   });
   let listener: Listener;
   try {
-    listener = listen(command.host, command.port, (request, caller) => app.fetch(request, caller));
+    listener = listen(
+      command.host,
+      command.port,
+      (request, caller) => browser?.serve(request) ?? app.fetch(request, caller),
+      browser?.sockets,
+    );
   } catch (e) {
-    await kernels.close();
+    await kernels.close?.();
     const { code, message } = e as { code?: string; message: string };
     return fail("io", `Cannot listen on ${command.host} port ${command.port}: ${code ?? message}`);
   }
   const url = originOf(command.host, listener.port);
-  if (command.json) out.write(`${JSON.stringify({ url, workers, kernel: kernels.sha256, token: token !== null })}\n`);
-  else if (!command.quiet)
+  const page = browser ? `${url}${tabRoutes.page}#${browser.secret}` : null;
+  if (command.json) {
+    const tabs = page === null ? {} : { browserWorkers: page };
+    out.write(`${JSON.stringify({ url, workers, kernel: kernels.sha256, token: token !== null, ...tabs })}\n`);
+  } else if (!command.quiet) {
     out.write(`Node at ${url}, ${plural(workers, "worker")}, kernels ${kernels.sha256.slice(0, 12)}\n`);
+    if (page !== null) out.write(`Browser workers: open ${page}\n`);
+  }
   if (token === null && !command.quiet) {
     writeDiagnostic(err, "warning", {
       kind: "usage",
@@ -101,6 +120,17 @@ export async function runServe(command: CommandOf<"serve">, context: Context): P
   // What was begun is answered; what comes now is told that this node ends, and goes elsewhere.
   await app.drain(drainMs);
   await listener.stop();
-  await kernels.close();
+  await kernels.close?.();
   return 0;
+}
+
+/** A thread of a tab came or went. */
+function writeTab(screen: Screen, { state, message, tasks, tabs }: TabReport): void {
+  if (state === "banned") {
+    const why = `A browser tab gave wrong bytes and is not believed any more: ${message}`;
+    writeDiagnostic(screen, "warning", { kind: "node-answer", message: why });
+  } else {
+    const did = state === "left" ? ` after ${plural(tasks, "task")}` : "";
+    screen.write(`note: a browser worker ${state}${did}, ${tabs} there now\n`);
+  }
 }

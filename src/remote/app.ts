@@ -48,23 +48,27 @@ export interface Caller {
 
 /** Tasks that run, and those that wait for it. */
 class Slots {
-  private readonly size: number;
-  private readonly queue: number;
+  /** It may change while tasks wait. */
+  private readonly cores: () => number;
+  private readonly factor: number;
+  private most = 0;
   private running = 0;
   private readonly waiting: (() => void)[] = [];
 
-  constructor(size: number, queue: number) {
-    this.size = size;
-    this.queue = queue;
+  constructor(cores: () => number, factor: number) {
+    this.cores = cores;
+    this.factor = factor;
   }
 
   get full(): boolean {
-    return this.running + this.waiting.length >= this.size + this.queue;
+    // Coordinators go by the cores that they were told of: when there are fewer by now, their tasks wait here.
+    this.most = Math.max(this.most, this.cores());
+    return this.running + this.waiting.length >= this.most * (1 + this.factor);
   }
 
   async use<T>(work: () => Promise<T>): Promise<T> {
     if (this.full) throw new Refused(503, "busy", "all cores are busy and the queue is full", busyRetrySeconds);
-    if (this.running >= this.size) await new Promise<void>((resolve) => this.waiting.push(resolve));
+    if (this.running >= this.cores()) await new Promise<void>((resolve) => this.waiting.push(resolve));
     else this.running++;
     try {
       return await work();
@@ -89,12 +93,12 @@ export function createApp(options: AppOptions): NodeApp {
   const reach = options.reach ?? noReach;
   const key = token === null ? null : deriveKey(token);
   const gate = key ? createGate(key, options.today, limits) : openGate;
-  const slots = new Slots(kernels.cores, kernels.cores * limits.queueFactor);
+  const slots = new Slots(() => kernels.cores, limits.queueFactor);
   let connections = 0;
   let draining = false;
   let idle: (() => void) | null = null;
 
-  const about: About = {
+  const about = (): About => ({
     protocol,
     version,
     runtime,
@@ -105,12 +109,19 @@ export function createApp(options: AppOptions): NodeApp {
     writeRoots: reach.writeRoots ?? [],
     hosts: reach.hosts,
     origins: reach.origins ?? [],
-  };
+    relays: kernels.recalled !== undefined,
+  });
 
   const admit = (c: Context) => {
     const client = (c.env as Caller | undefined)?.client ?? "unknown";
     const denial = gate.check({ method: c.req.method, path: c.req.path, headers: c.req.raw.headers }, client);
     if (denial) refuseDenied(denial);
+  };
+
+  /** Who was given wrong answers is told at the next question, whatever it is. */
+  const stopRecalled = (job: string | undefined) => {
+    if (job !== undefined && kernels.recalled?.(job))
+      throw new Refused(409, "recalled", "what it did for this job is not to be believed: a helper of it lied");
   };
 
   async function readTask(c: Context, kind: Task["kind"]): Promise<TaskMessage> {
@@ -148,12 +159,14 @@ export function createApp(options: AppOptions): NodeApp {
     if (slots.full) throw new Refused(503, "busy", "all cores are busy and the queue is full", busyRetrySeconds);
     const message = await readTask(c, kind);
     const { task, ranges, locators, job, lease } = message;
+    stopRecalled(job);
     const result = await slots.use(async () => {
       const places = kernels.runPlaced && locators.length > 0 ? placesOf(message, reach) : null;
       if (places) return kernels.runPlaced!(task, places, c.req.raw.signal);
       const bytes = await readRanges(ranges, locators, message.inline, reach, limits, clock);
-      return kernels.run(task, { ranges, bytes }, c.req.raw.signal);
+      return kernels.run(task, { ranges, bytes }, c.req.raw.signal, job);
     });
+    stopRecalled(job);
     const answer: AnswerMessage = {
       protocol,
       job,
@@ -206,7 +219,8 @@ export function createApp(options: AppOptions): NodeApp {
   app.get(routes.openapi, (c) => c.json(openApi(version, limits)));
   app.get(routes.about, (c) => {
     admit(c);
-    return signedJson(c, about);
+    stopRecalled(c.req.header(headers.job));
+    return signedJson(c, about());
   });
   app.post(routes.survey, (c) => runTask(c, "survey"));
   app.post(routes.slice, (c) => runTask(c, "merge"));

@@ -139,6 +139,7 @@ function refusal(response: Response, bytes: Uint8Array): NodeError {
   if (kind === "kernel-mismatch" || kind === "protocol" || status === 401 || status === 429) return fault("unfit");
   if (status === 403 || (status === 409 && kind === "changed") || (status === 502 && kind === "input"))
     return fault("locator");
+  if (kind === "recalled") return fault("wrong");
   if (status === 413 || status === 422) return fault("task");
   return fault("lost");
 }

@@ -9,6 +9,7 @@ import { Auditor, receiptHash } from "./audit.ts";
 import { type Attempt, type Call, createCall, partsFor } from "./call.ts";
 import { type Errand, type Fetch, type NodeAddress, NodeError } from "./client.ts";
 import type { Clock } from "./clock.ts";
+import { confirmHelped } from "./confirm.ts";
 import { joinResults } from "./cut.ts";
 import { type OwnKernels, sliceStart, type TaskResult } from "./kernels.ts";
 import { type NodeLimits, nodeLimits } from "./limits.ts";
@@ -466,7 +467,12 @@ class Nodes implements NodesExecutor {
       this.settle(call, null, new Error("The executor was closed"));
     if (!this.broken) await Promise.allSettled(this.localRuns);
     await Promise.allSettled(this.asked);
-    if (!this.broken) await this.rework.finish();
+    if (!this.broken) {
+      const { members } = this.roster;
+      const silent = (member: Member) => this.rework.of(member.takeUnseen(), member.client.address.url);
+      await confirmHelped(members, this.options.clock, (member, why) => this.ban(member, why), silent);
+      await this.rework.finish();
+    }
     this.closed.abort();
     await this.watch;
     try {

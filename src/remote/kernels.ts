@@ -22,11 +22,14 @@ export interface TaskResult {
 
 export interface NodeKernels {
   readonly sha256: string;
-  /** Tasks that run at the same time. */
+  /** Tasks that run at the same time; of a node that others help, it changes. */
   readonly cores: number;
-  run(task: Task, data: TaskData, signal: AbortSignal): Promise<TaskResult>;
+  /** `job`: whose task it is, for kernels that must know whom they gave what. */
+  run(task: Task, data: TaskData, signal: AbortSignal, job?: string): Promise<TaskResult>;
   /** Runs a task whose files are all on this machine, without carrying their bytes. */
-  runPlaced?(task: Task, places: TaskPlaces, signal: AbortSignal): Promise<TaskResult>;
+  readonly runPlaced?: ((task: Task, places: TaskPlaces, signal: AbortSignal) => Promise<TaskResult>) | undefined;
+  /** Whether answers to this job turned out wrong after they were given. Only kernels that others help have it. */
+  recalled?(job: string): boolean;
   close?(): Promise<void>;
 }
 

@@ -61,6 +61,8 @@ export class Member {
   /** It could not, so many times: a server may be busy for once. */
   addressFailures = 0;
   writesItself = true;
+  /** Others help it, and what it did may be recalled. */
+  relays = false;
   private state: "joining" | "ready" | "away" | "left" | "unfit" | "banned" = "joining";
   /** Elements a millisecond: of tasks whose bytes it reads itself, and of those that are sent to it. */
   private readonly rates: { near: number | null; far: number } = { near: null, far: 0 };
@@ -178,6 +180,7 @@ export class Member {
       this.roots = about.roots;
       this.writeRoots = about.writeRoots ?? [];
       this.origins = about.origins ?? [];
+      this.relays = about.relays ?? false;
       this.state = "ready";
       this.report("ready", `${about.cores} ${about.cores === 1 ? "core" : "cores"}, ${about.runtime}`);
       return null;
@@ -198,6 +201,10 @@ export class Member {
     this.tasks++;
     this.bytes += bytes;
     if (receipt !== null) this.unseen.push({ task, receipt });
+  }
+
+  get hasUnseen(): boolean {
+    return this.unseen.length > 0;
   }
 
   takeUnseen(): Unseen[] {

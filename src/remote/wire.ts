@@ -88,6 +88,8 @@ export interface About {
   readonly writeRoots?: readonly string[];
   readonly hosts: readonly string[];
   readonly origins?: readonly string[];
+  /** Others help it (browser tabs): what it did may be recalled, so it is asked once more at the end. */
+  readonly relays?: boolean;
 }
 
 /** Why a node refused: the body of every answer that is not 200. */
