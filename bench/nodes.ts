@@ -4,6 +4,7 @@
 // Nodes read and write the shared disk themselves (`placed`), only read it (`read`), or are sent every byte (`carried`).
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { benchShapes, makeCheckpoints } from "./checkpoints.ts";
@@ -55,39 +56,73 @@ function serve({ command, args }: Runtime, how: string): Promise<Node> {
   });
 }
 
+/** Core-seconds of the children of this process that have ended, or of a process that runs. Elsewhere than on Linux: 0. */
+function cpuSeconds(pid: number | "self"): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    // utime and stime, or cutime and cstime, in hundredths.
+    const at = pid === "self" ? 13 : 11;
+    return (Number(fields[at]) + Number(fields[at + 1])) / 100;
+  } catch {
+    return 0;
+  }
+}
+
 const bare = options.bare ? ["--no-checksum", "--no-sync"] : [];
 const parameters = { count: 0 };
 const hashes = new Set<string>();
-async function merge(args: readonly string[]): Promise<number> {
+interface Cost {
+  readonly seconds: number;
+  /** Of the merge and of all nodes. */
+  readonly cpu: number;
+}
+
+async function merge(args: readonly string[], nodes: readonly Node[]): Promise<Cost> {
   await warm(inputs);
+  const spent = () => cpuSeconds("self") + nodes.reduce((sum, { child }) => sum + cpuSeconds(child.pid!), 0);
+  const before = spent();
   const { seconds, summary } = await mergeOnce(runtime, path, data, [...args, ...bare]);
   parameters.count = summary.parameters;
   const { sha256 } = summary.files[0]!;
   if (sha256 !== null) hashes.add(sha256);
-  return seconds;
+  return { seconds, cpu: spent() - before };
 }
 
 console.log(
   `${machine()}; ${options.method}, ${shape.name}, ${runtime.name}${options.bare ? ", bare" : ""}, medians of ${options.runs}`,
 );
-console.log("| processes | local workers | nodes | how | overhead |\n|---|---|---|---|---|");
+console.log(
+  "| processes | how | local workers: wall, core-seconds | nodes: wall, core-seconds | overhead in core-seconds, in the least wall time | walls |\n|---|---|---|---|---|---|",
+);
 for (const count of options.nodes.split(",").map(Number)) {
   for (const how of options.how.split(",")) {
     const nodes = await Promise.all(Array.from({ length: count }, () => serve(runtime, how)));
     const named = ["--workers", "0", ...nodes.flatMap(({ url }) => ["--node", url])];
-    const [local, remote]: [number[], number[]] = [[], []];
+    const [local, remote]: [Cost[], Cost[]] = [[], []];
     try {
+      // A first merge, which nobody counts: nodes compile, files come into memory.
+      await merge(named, nodes);
       for (let run = 0; run < Number(options.runs); run++) {
-        local.push(await merge(["--workers", String(count), "--memory", "1GiB"]));
-        remote.push(await merge(named));
+        local.push(await merge(["--workers", String(count), "--memory", "1GiB"], []));
+        remote.push(await merge(named, nodes));
       }
     } finally {
       for (const { child } of nodes) child.kill("SIGKILL");
     }
-    const [a, b] = [median(local), median(remote)];
-    console.log(
-      `| ${count} | ${a.toFixed(2)} s | ${b.toFixed(2)} s | ${how} | ${((b / a - 1) * 100).toFixed(0)} % (${local.map((s) => s.toFixed(2)).join(" ")} / ${remote.map((s) => s.toFixed(2)).join(" ")}) |`,
-    );
+    const walls = (costs: readonly Cost[]) => costs.map((c) => c.seconds);
+    const cpu = (costs: readonly Cost[]) => median(costs.map((c) => c.cpu));
+    const shown = (costs: readonly Cost[]) => `${median(walls(costs)).toFixed(2)} s, ${cpu(costs).toFixed(2)} s`;
+    const over = (a: number, b: number) => `${((b / a - 1) * 100).toFixed(0)} %`;
+    const all = [local, remote]
+      .map((costs) =>
+        walls(costs)
+          .map((s) => s.toFixed(2))
+          .join(" "),
+      )
+      .join(" / ");
+    const overhead = `${over(cpu(local), cpu(remote))}, ${over(Math.min(...walls(local)), Math.min(...walls(remote)))}`;
+    console.log(`| ${count} | ${how} | ${shown(local)} | ${shown(remote)} | ${overhead} | ${all} |`);
   }
 }
 if (!options.bare)
