@@ -12,6 +12,7 @@ const tasks = {
   check: { about: "types, lint and boundaries", run: async () => (await import("./check.mjs")).check() },
   compile: { about: "make one binary, dist/braid", run: async (args) => (await import("./compile.mjs")).compile(args) },
   bench: { about: "measure", run: bench },
+  experiments: { about: "merge and score the example models: docs/experiments", run: experiments },
   playground: {
     about: "the page that merges in a browser; --build makes it static, in dist/playground",
     run: async (args) => (await import("./playground.mjs")).playground(args),
@@ -50,12 +51,17 @@ function bench(args) {
   return run(path, name === "deno" ? ["run", "-A", "bench/main.ts", ...args] : ["bench/main.ts", ...args]);
 }
 
+function experiments(args) {
+  const { name, path } = preferredRuntime();
+  return run(path, [...(name === "deno" ? ["run", "-A"] : []), "experiments/main.ts", ...args]);
+}
+
 async function main([name, ...args]) {
   const task = Object.hasOwn(tasks, name ?? "") ? tasks[name] : undefined;
   if (!task) {
     console.error(
       `Usage: task.mjs TASK\n${Object.entries(tasks)
-        .map(([key, { about }]) => `  ${key.padEnd(10)} ${about}\n`)
+        .map(([key, { about }]) => `  ${key.padEnd(12)} ${about}\n`)
         .join("")}`,
     );
     return 2;
