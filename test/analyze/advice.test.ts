@@ -2,6 +2,8 @@
 // that parses.
 
 import { describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { advise, classOf, type Findings, type Rule, rules } from "../../src/analyze/advice.ts";
 import type { Advice, Analysis, DeltaStats, Group, PairStats, TensorKind } from "../../src/analyze/analysis.ts";
 import { groupOf } from "../../src/analyze/group.ts";
@@ -9,6 +11,7 @@ import { kindOf } from "../../src/analyze/kinds.ts";
 import { recipeOf } from "../../src/analyze/recipe.ts";
 import { catalogue } from "../../src/methods/index.ts";
 import { parseRecipe } from "../../src/recipe/recipe.ts";
+import { projectRoot } from "../support/host.ts";
 import { countsOf } from "./counts.ts";
 
 const names = [
@@ -257,8 +260,11 @@ describe("rules", () => {
     expectSilence({ tensors: names.filter((n) => !/norm/.test(n)) }, "undropped");
   });
 
-  test("all of them were seen", () => {
+  test("all of them were seen, and docs/analyze.md has them in this order", () => {
     expect([...seen].sort()).toEqual([...rules].sort());
+    const page = readFileSync(join(projectRoot, "docs/analyze.md"), "utf8");
+    const table = page.slice(page.indexOf("## Advice"));
+    expect([...table.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, rule]) => rule!)).toEqual([...rules]);
   });
 });
 

@@ -107,6 +107,26 @@ describe("inputs", () => {
     expect(advice.method).not.toBe("none");
   });
 
+  test("scaled fp8 is what its scales make of it, and other dtypes are what they hold", async () => {
+    await withTempFolder(async (folder) => {
+      const save = (name: string, tensors: Parameters<typeof writeModel>[1]) => writeModel(join(folder, name), tensors);
+      const shape = [2, 4];
+      const plain = (dtype: "F32" | "BF16" | "F16" | "F64", data: number[]) => ({ "a.weight": { dtype, data, shape } });
+      const base = save("base", plain("BF16", [1, 2, 0.5, 1, 2, -1, 0.5, 4]));
+      const values = [1, 2, 1, 1, 3, -2, 0.5, 4];
+      // E4M3: 1 is 0x38, 2 0x40, 3 0x44, −2 0xc0, 0.5 0x30, 4 0x48; a scale of 2 for each row halves what is stored.
+      const stored = Uint8Array.from([0x30, 0x38, 0x30, 0x30, 0x3c, 0xb8, 0x28, 0x40]);
+      const scaled = save("scaled", {
+        "a.weight": { dtype: "F8_E4M3", data: stored, shape },
+        "a.weight_scale": { data: [2, 2], shape: [2, 1] },
+      });
+      const others = (["F32", "BF16", "F16", "F64"] as const).map((dtype) => save(dtype, plain(dtype, values)));
+      const wanted = (await run(base, [others[0]!])).whole;
+      expect(wanted.models[0]).toMatchObject({ mean: 2.5 / 8, max: 1, zeros: 5 });
+      for (const model of [scaled, ...others]) expect((await run(base, [model])).whole).toEqual(wanted);
+    });
+  });
+
   test("a large tensor's largest elements come from a sample, and the real shares are near what was asked", async () => {
     await withTempFolder(async (folder) => {
       const count = 300_000;
