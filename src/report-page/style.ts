@@ -64,7 +64,7 @@ h1{font-size:1.6rem}
 h2{font-size:1.2rem;margin-top:2.25rem}
 .facts div{grid-template-columns:1fr;gap:0}
 .scroll .chart{max-width:none}
-.scroll .chart.fits{max-width:100%}
+.scroll .small{max-width:100%}
 }
 @media print{
 @page{margin:16mm 14mm}

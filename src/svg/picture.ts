@@ -23,6 +23,9 @@ export interface Plot {
 /** Of the labels of axes and legends, in pixels. */
 export const lineHeight = 16;
 
+/** Charts up to this width are shown whole on a telephone, a little smaller; others are moved aside. */
+const smallWidth = 420;
+
 export function picture(
   width: number,
   height: number,
@@ -33,7 +36,7 @@ export function picture(
     "svg",
     {
       xmlns: "http://www.w3.org/2000/svg",
-      class: "chart",
+      class: width <= smallWidth ? "chart small" : "chart",
       role: "img",
       "aria-label": title,
       viewBox: `0 0 ${Math.ceil(width)} ${Math.ceil(height)}`,

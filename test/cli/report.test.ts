@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readCheckpoint } from "../support/tensors.ts";
 import { denoProgram, root, start } from "./braid.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "braid-report-"));
@@ -57,6 +58,33 @@ describe("report", () => {
     expect(read("a.html")).toContain(manifest.files[0].sha256);
     expect(read("a.html")).toContain("89.9748 %");
     expect(read("a.html")).toMatch(/Of 763,008 elements the merge changed [\d,]+/);
+  });
+
+  test("shows the deltas that the files hold", () => {
+    // From the bytes of the files, by a reader and arithmetic of this test's own.
+    const [base, add, out] = ["recipes/models/base", "recipes/models/ft-add", "out"].map((name) =>
+      readCheckpoint(join(folder, name)),
+    );
+    const deltas = (model: typeof base, names: string[]) =>
+      names.flatMap((name) => [...model!.get(name)!.values].map((x, i) => x - base!.get(name)!.values[i]!));
+    const norm = (list: readonly number[]) => Math.sqrt(list.reduce((sum, x) => sum + x * x, 0));
+    const page = read("a.html");
+    const q = "model.layers.3.self_attn.q_proj.weight";
+    const ratio = norm(deltas(add, [q])) / norm([...base!.get(q)!.values]);
+    expect(page).toContain(`<title>attention q, 3: ${Number(ratio.toPrecision(3))}</title>`);
+    const names = [...base!.keys()];
+    const [mine, merged] = [deltas(add, names), deltas(out, names)];
+    const cosine = mine.reduce((sum, x, i) => sum + x * merged[i]!, 0) / norm(mine) / norm(merged);
+    expect(page).toContain(`<title>models/ft-add, output: ${cosine.toFixed(2)}</title>`);
+    const unchanged = (merged.filter((x) => x === 0).length / merged.length) * 100;
+    expect(page).toMatch(
+      new RegExp(
+        `output</bdi></th><td class="number">763,008</td><td class="number">${Number(unchanged.toPrecision(3))} %`,
+      ),
+    );
+    const changed = merged.filter((x) => x !== 0).length;
+    // Nothing is lost here (the deltas are rescaled by 10), so that what is changed in the file is what was changed before.
+    expect(page).toContain(`the merge changed ${String(changed).replace(/\B(?=(\d{3})+$)/g, ",")} (`);
   });
 
   test("takes times from what merge --json printed", async () => {

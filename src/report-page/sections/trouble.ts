@@ -20,6 +20,7 @@ function absorbedBody(absorbed: Absorbed): Content {
     p(
       `Of ${plural(elements, "element")} the merge changed ${formatCount(changed)} (${share(changed, elements)}) before they were stored. ${formatCount(lost)} of these (${share(lost, changed)}) were the base's again after rounding to the output dtype: the change was smaller than half a step.`,
     ),
+    absorbed.every > 1 ? p(`Every ${absorbed.every}th slice of a tensor was merged again and counted.`) : null,
     absorbed.leftOut > 0
       ? p(
           `${plural(absorbed.leftOut, "tensor")} of methods on whole matrices, or copied, ${absorbed.leftOut === 1 ? "is" : "are"} not counted.`,
