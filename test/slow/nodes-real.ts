@@ -15,7 +15,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { benchShapes, makeCheckpoints } from "../../bench/checkpoints.ts";
-import { machine, type Runtime, runtimesOf } from "../../bench/measure.ts";
+import { machine, median, type Runtime, runtimesOf } from "../../bench/measure.ts";
 import { benchRecipe } from "../../bench/recipes.ts";
 import { projectRoot as root } from "../support/host.ts";
 import { seeded } from "../support/seeded.ts";
@@ -198,7 +198,7 @@ interface Outcome {
   readonly sha256: string;
   readonly seconds: number;
   readonly nodes: readonly { url: string; state: string; tasks: number }[];
-  readonly events: readonly { state: string }[];
+  readonly events: readonly { url: string; state: string; seconds: number }[];
 }
 
 async function merge(args: readonly string[]): Promise<Outcome> {
@@ -307,21 +307,29 @@ try {
     chaos.on = false;
   }
   if (parts.has("slow")) {
-    const three = await merge(["--workers", "0", ...named(3), ...serving]);
-    note("3 nodes", three);
     const { child } = nodes[3]!;
-    const pulse = setInterval(() => {
+    const [without, beside]: [number[], number[]] = [[], []];
+    for (let round = 1; round <= 3; round++) {
+      const three = await merge(["--workers", "0", ...named(3), ...serving]);
+      note(`3 nodes, round ${round}`, three);
+      const pulse = setInterval(() => {
+        child.kill("SIGCONT");
+        setTimeout(() => child.kill("SIGSTOP"), 1);
+      }, 100);
+      const slowed = await merge(["--workers", "0", ...named(4), ...serving]);
+      clearInterval(pulse);
+      await wait(10);
       child.kill("SIGCONT");
-      setTimeout(() => child.kill("SIGSTOP"), 1);
-    }, 100);
-    const slowed = await merge(["--workers", "0", ...named(4), ...serving]);
-    clearInterval(pulse);
-    child.kill("SIGCONT");
-    note(
-      "3 nodes and one that runs 1 ms of 100",
-      slowed,
-      `${(slowed.seconds / three.seconds).toFixed(2)} × the time of 3`,
-    );
+      const joined = slowed.events.find((e) => e.url === urls[3] && e.state === "ready");
+      const says = joined
+        ? `the slow one joined after ${joined.seconds.toFixed(1)} s`
+        : "the slow one did not join in time";
+      note(`and one that runs 1 ms of 100, round ${round}`, slowed, says);
+      without.push(three.seconds);
+      beside.push(slowed.seconds);
+    }
+    const ratio = (of: (values: readonly number[]) => number) => (of(beside) / of(without)).toFixed(2);
+    console.log(`\nWith the slow node: ${ratio(median)} × (medians), ${ratio((v) => Math.min(...v))} × (least).`);
   }
   const all = new Set(hashes.values());
   console.log(`\n${hashes.size} merges, ${all.size} SHA-256${all.size === 1 ? `: ${[...all][0]}` : ": NOT ONE"}`);
