@@ -113,6 +113,12 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
     failed.push(e);
     return null;
   });
+  const late: BraidError[] = [];
+  const template = await chatTemplate(recipe, opened).catch((e) => {
+    if (!isBraidError(e)) throw e;
+    late.push(e);
+    return null;
+  });
   const checkpoints = tokenizer?.models ?? opened.map((o) => o.model);
   const warnings: Diagnostic[] = [...recipe.warnings, ...(tokenizer?.warnings ?? [])];
   const names = checkpoints.map(tensorNames);
@@ -120,7 +126,7 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
   const warn = (d: Diagnostic) => void warnings.push(d);
   const assigned = withQFiles(assignTensors(recipe, known, namesOf, warn), request.recipe.folder, host, warn);
   const recipeSha256 = bytesToHex(sha256(utf8ToBytes(request.recipe.text)));
-  const built = collect(failed, () =>
+  const built = collect(failed, late, () =>
     buildPlan(recipe, assigned, checkpoints, method, {
       seed: request.seed ?? recipe.seed?.toString() ?? defaultSeed,
       mergekit,
@@ -137,9 +143,8 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
       tokens: tokenizer?.joined?.tokensRead ?? 0,
     }),
   );
-  if (!tokenizer || !built) throw new BraidError(failed.flatMap((e) => e.diagnostics));
+  if (!tokenizer || !built || late.length > 0) throw new BraidError([...failed, ...late].flatMap((e) => e.diagnostics));
   warnings.push(...checkpoints.flatMap((c) => c.warnings), ...built.warnings);
-  const template = await chatTemplate(recipe, opened);
   const planSha256 = planIdentity(built.plan);
   if (large) host.collect();
   const text = recipe.modules.find((m) => isText(m) && m.form === "slices");
@@ -162,16 +167,16 @@ async function prepareDocument({ recipe, outputs }: Document, request: MergeRequ
 }
 
 /**
- * Runs what comes after a failure, for what it has to tell of its own; its errors come first. That rows do not match is no news
+ * Runs what comes after a failure, for what it has to tell of its own; its errors come first, those of `late` after all. That rows do not match is no news
  * where the vocabularies could not be brought together.
  */
-function collect<T>(failed: BraidError[], run: () => T): T | null {
-  if (failed.length === 0) return run();
+function collect<T>(failed: BraidError[], late: readonly BraidError[], run: () => T): T | null {
+  if (failed.length === 0 && late.length === 0) return run();
   try {
     return run();
   } catch (e) {
     if (!isBraidError(e)) throw e;
-    const own = e.diagnostics.filter((d) => d.kind !== "vocabulary-mismatch");
+    const own = e.diagnostics.filter((d) => failed.length === 0 || d.kind !== "vocabulary-mismatch");
     if (own.length > 0) failed.unshift(new BraidError(own));
     return null;
   }

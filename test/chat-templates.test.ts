@@ -6,6 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Template } from "@huggingface/jinja";
 import { chatTemplates } from "../src/chat-templates.ts";
+import { isBraidError } from "../src/errors.ts";
 import { merge } from "../src/merge.ts";
 import { requestFor, testHost, withTempFolder } from "./support/host.ts";
 import { writeModel } from "./support/models.ts";
@@ -97,4 +98,17 @@ describe("chat_template of a recipe", () => {
   test("text that is neither a name nor Jinja is refused", async () => {
     await expect(merged("chatmi", [null])).rejects.toThrow(/"chatmi": it is no known name/);
   });
+  test("it is told together with what is wrong with the tensors", () =>
+    withTempFolder(async (temp) => {
+      const folders = ["a", "b"].map((name) => join(temp, name));
+      folders.forEach((folder, i) => {
+        writeModel(folder, { "model.embed_tokens.weight": { data: [1, 2, 3, 4].slice(i), shape: [4 - i, 1] } });
+      });
+      const run = merge(requestFor(recipe(folders, "chatmi")), join(temp, "out"), { overwrite: false }, testHost());
+      const error = await run.catch((e) => e);
+      expect(isBraidError(error) && error.diagnostics.map((d) => d.kind)).toEqual([
+        "vocabulary-mismatch",
+        expect.any(String),
+      ]);
+    }));
 });

@@ -45,7 +45,7 @@ function planned(plan: Plan): string[] {
     `output: ${plural(plan.outputs.length, "file")}, ${formatBytes(plan.bytesWritten)}, ${dtypeCounts(plan)}`,
     ...(whole > 0 ? [`whole numbers: ${plural(whole, "tensor")}, copied where the models agree, not merged`] : []),
     `memory: at most ${formatMemory(memory.peakBytes)} of ${formatMemory(memory.limitBytes)}, ${plural(memory.workers, "worker")}`,
-    `work: ${formatBytes(plan.bytesRead)} to read, ${formatBytes(plan.bytesWritten)} to write; about ${formatSeconds(assumedSeconds(plan))} if a worker does ${formatBytes(assumedRate)} a second, which was not measured here (braid bench does)`,
+    `work: ${formatBytes(plan.bytesRead)} to read, ${formatBytes(plan.bytesWritten)} to write; about ${formatSeconds(Math.max(0.01, assumedSeconds(plan)))} if a worker does ${formatBytes(assumedRate)} a second, which was not measured here (braid bench does)`,
   ];
 }
 

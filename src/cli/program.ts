@@ -8,18 +8,17 @@ import type { InferValue } from "@optique/core/parser";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { findSimilar } from "@optique/core/suggestion";
 import { extractOptionNames } from "@optique/core/usage";
-import { choice, integer, string } from "@optique/core/valueparser";
+import { integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { exitCodes } from "../errors.ts";
-import { dtypes } from "../recipe/schema.ts";
 import { maxRank } from "../tensor/adapter.ts";
 import { analyzeCommand } from "./analyze-command.ts";
+import { applyCommand } from "./apply-command.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
 import { extractCommand } from "./extract-command.ts";
 import { chatCommand, evalCommand } from "./infer-commands.ts";
 import { nodeOptions, nodeTokenOption, nodeUrl, serveOptions } from "./node-options.ts";
 import {
-  applyNumberOptions,
   benchOptions,
   defaultTrace,
   layoutOptions,
@@ -100,50 +99,6 @@ const mergeCommand = command(
       lineBreak(),
       ...compatNote,
     ],
-  },
-);
-
-const applyCommand = command(
-  "apply",
-  merge(
-    object({
-      command: constant("apply"),
-      model: argument(string({ metavar: "MODEL" }), {
-        description: message`base+adapter, an adapter's folder, or a file of masks of an EMR export: what a recipe would call the model.`,
-        errors: missing("MODEL"),
-      }),
-      out: argument(path({ metavar: "OUT", type: "directory" }), {
-        description: message`Folder to write. It appears when it is complete, and must be new unless --overwrite is given.`,
-        errors: missing("OUT"),
-      }),
-    }),
-    object("Output", {
-      overwrite: option("--overwrite", { description: message`Replace OUT when it exists.` }),
-      dtype: optional(
-        option("--dtype", choice(dtypes, { metavar: "DTYPE" }), {
-          description: message`What tensors are stored in [as they are in the base].`,
-        }),
-      ),
-    }),
-    layoutOptions,
-    applyNumberOptions,
-    machineOptions,
-    talkOptions,
-  ),
-  {
-    brief: message`Write a model with its adapter, or one of an EMR export, as a checkpoint.`,
-    description: message`Writes what MODEL stands for as a checkpoint that loads like any other. It is a passthrough merge of that one model, and its recipe is kept beside it.`,
-    usageLine: [
-      { type: "argument", metavar: "MODEL" },
-      { type: "argument", metavar: "OUT" },
-      { type: "literal", value: "[OPTIONS]" },
-    ],
-    footer: lines(
-      "Examples:",
-      "  braid apply ./emr/ft-add.safetensors ./ft-add",
-      "  braid apply ./base+./emr/ft-add.safetensors ./ft-add",
-      "  braid apply org/base+./adapter ./folded --dtype bfloat16",
-    ),
   },
 );
 

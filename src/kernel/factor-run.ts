@@ -8,13 +8,13 @@ import { factorFlops, factorTaskBytes, pairRows, stripeOf } from "./factor-cost.
 import type { FactorFacts, FactorProgram } from "./factor-program.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
-import { NonFiniteTally } from "./non-finite.ts";
-import { Scratch } from "./operand.ts";
+import type { NonFiniteTally } from "./non-finite.ts";
 import type { Location, MergeReceipt, MergeTask } from "./program.ts";
 import { tileElements } from "./program.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { TaskIo } from "./task-io.ts";
-import { createReader, type Reader, readerBytes } from "./view.ts";
+import type { Reader } from "./view.ts";
+import { openWhole } from "./whole.ts";
 
 /** Rows are vectors of the input side (A) and of the output side (B), f64, rank × in and rank × out. */
 interface Sides {
@@ -54,30 +54,16 @@ export class FactorRun {
     this.io = io;
     this.clock = new Stopwatch(now);
     this.stripe = stripeOf(program);
-    const total = factorFlops(program);
-    let done = 0;
-    this.pause = (flops) => {
-      signal?.throwIfAborted();
-      done += flops;
-      return io.beat?.(Math.min(0.99, done / total));
-    };
-    const viewBytes = task.inputs.reduce((bytes, i) => bytes + readerBytes(i), 0);
-    kernel.reserve(factorTaskBytes(program, viewBytes));
-    let at = kernel.heapStart;
-    const take = (bytes: number) => {
-      const here = at;
-      at = Math.ceil((at + bytes) / 64) * 64;
-      return here;
-    };
-    const views = take(viewBytes);
-    const scratch = new Scratch({ start: views, end: views + viewBytes });
-    this.readers = task.inputs.map((input, i) => createReader(kernel, input, program.inputs[i]!, io, scratch));
-    this.lanes = program.inputs.map((d) => kernelsFor(kernel, d));
-    this.nonFinite = new NonFiniteTally(program.inputs.length);
+    const cost = { bytes: (views: number) => factorTaskBytes(program, views), flops: factorFlops(program) };
+    const { take, end, ...rest } = openWhole(kernel, task, program.inputs, io, cost, signal);
+    this.readers = rest.readers;
+    this.lanes = rest.lanes;
+    this.nonFinite = rest.nonFinite;
+    this.pause = rest.pause;
     const bytes = this.stripe * 4;
     this.raw = [take(2 * bytes), take(2 * bytes)];
     this.wide = [take(bytes), take(bytes)];
-    this.algebra = new Algebra(kernel, at);
+    this.algebra = new Algebra(kernel, end());
   }
 
   async run(): Promise<MergeReceipt> {

@@ -8,15 +8,15 @@ import { highPass, radiusOf } from "./high-pass.ts";
 import type { Kernel } from "./kernel.ts";
 import { kernelsFor, type LaneKernels, maxFinite } from "./lanes.ts";
 import { matrixFlops, matrixTaskBytes, stripeOf, tileScratchBytes } from "./matrix-cost.ts";
-import { NonFiniteTally } from "./non-finite.ts";
-import { Scratch } from "./operand.ts";
+import type { NonFiniteTally } from "./non-finite.ts";
 import type { MatrixFacts, MatrixProgram, MergeProgram, MergeReceipt, MergeTask } from "./program.ts";
 import { tileElements } from "./program.ts";
 import { addNarrow, addTruncated, flatten, flattenCommonAndSpecific, mergeSingularVectors } from "./spectral.ts";
 import { Stopwatch } from "./stopwatch.ts";
 import type { TaskIo } from "./task-io.ts";
 import { TileMerger } from "./tile.ts";
-import { createReader, type Reader, readerBytes } from "./view.ts";
+import type { Reader } from "./view.ts";
+import { openWhole } from "./whole.ts";
 
 export class MatrixRun {
   private readonly kernel: Kernel;
@@ -63,28 +63,14 @@ export class MatrixRun {
     this.k = Math.min(rows, columns);
     this.n = Math.max(rows, columns);
     this.stripe = stripeOf(program);
-    const total = matrixFlops(program);
-    let done = 0;
-    this.pause = (flops) => {
-      signal?.throwIfAborted();
-      done += flops;
-      return io.beat?.(Math.min(0.99, done / total));
-    };
-    const viewBytes = task.inputs.reduce((bytes, i) => bytes + readerBytes(i), 0);
-    kernel.reserve(matrixTaskBytes(program, viewBytes));
-    let at = kernel.heapStart;
-    const take = (bytes: number) => {
-      const here = at;
-      at = Math.ceil((at + bytes) / 64) * 64;
-      return here;
-    };
-    const views = take(viewBytes);
-    const scratch = new Scratch({ start: views, end: views + viewBytes });
-    this.readers = task.inputs.map((input, i) => createReader(kernel, input, program.inputs[i]!, io, scratch));
-    this.lanes = program.inputs.map((d) => kernelsFor(kernel, d));
-    this.nonFinite = new NonFiniteTally(program.inputs.length);
+    const cost = { bytes: (views: number) => matrixTaskBytes(program, views), flops: matrixFlops(program) };
+    const { take, end, ...rest } = openWhole(kernel, task, program.inputs, io, cost, signal);
+    this.readers = rest.readers;
+    this.lanes = rest.lanes;
+    this.nonFinite = rest.nonFinite;
+    this.pause = rest.pause;
     const tiles = take(tileScratchBytes);
-    this.tileRegion = { start: tiles, end: at };
+    this.tileRegion = { start: tiles, end: end() };
     const stripeBytes = this.stripe * 4;
     // As stored: up to 8 bytes an element.
     this.rawBase = take(2 * stripeBytes);
@@ -93,7 +79,7 @@ export class MatrixRun {
     this.model = take(stripeBytes);
     this.sum = take(stripeBytes);
     this.side = take(stripeBytes);
-    this.algebra = new Algebra(kernel, at);
+    this.algebra = new Algebra(kernel, end());
   }
 
   async run(): Promise<MergeReceipt> {
