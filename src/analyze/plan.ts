@@ -14,7 +14,7 @@ import { catalogue, methods } from "../methods/index.ts";
 import { openModels } from "../models.ts";
 import { buildPlan } from "../plan/build.ts";
 import { matches } from "../plan/delta.ts";
-import { openTensors, readAheadBytes, runtimeBytes, runtimeBytesPerWorker } from "../plan/memory.ts";
+import { openTensors, runtimeBytes, runtimeBytesPerWorker } from "../plan/memory.ts";
 import { type InputModel, tensorNames } from "../plan/model.ts";
 import type { Plan, PlanFile, PlanTensor } from "../plan/plan.ts";
 import { assignTensors } from "../recipe/assign.ts";
@@ -81,8 +81,10 @@ export interface AnalysisPlan {
   readonly bytesRead: number;
 }
 
-/** What a group keeps of a model: its bins. f32 deltas fill some 4,000 of either sign, those of bf16 fewer. */
-const spreadBytes = 8192 * 18;
+/** What a layer keeps of a model: its bins of magnitudes. f32 deltas fill some 4,000, those of bf16 fewer; with signs, twice as many. */
+const spreadBytes = 4096 * 18;
+/** What collectors let lie of parts that were added: some 400 KiB come of a slice. Deno took 5 to 10 MiB more than without. */
+const garbageBytes = 16 * 2 ** 20;
 /** What is kept of a model in a tensor that is done. */
 const tensorBytes = 4096;
 
@@ -215,7 +217,7 @@ function memoryOf(
   const kinds = new Set(tensors.map((t) => t.kind)).size;
   const headers = plan.outputs.reduce((sum, f) => sum + f.header.length, 0) * (models + 1);
   const coordinator =
-    models * ((layers + kinds + 1 + 2 * openTensors) * spreadBytes + tensors.length * tensorBytes) + 6 * headers;
+    models * ((layers + 2 * (kinds + 1 + 2 * openTensors)) * spreadBytes + tensors.length * tensorBytes) + 6 * headers;
   const workerBytes = (stride: number) =>
     tensors.reduce((most, { inputs, dtypes }) => {
       const perElement = dtypes.reduce((n, d) => n + byteWidth(d), 0);
@@ -224,7 +226,7 @@ function memoryOf(
       return Math.max(most, views + Math.max(census, workerBytesFor(inputs.length, perElement, stride)));
     }, 0);
   const cost = (stride: number) =>
-    runtimeBytes + readAheadBytes + coordinator + workers * (runtimeBytesPerWorker + workerBytes(stride));
+    runtimeBytes + garbageBytes + coordinator + workers * (runtimeBytesPerWorker + workerBytes(stride));
   let stride = maxStrideElements;
   while (stride > tileElements && cost(stride) > limitBytes) stride /= 2;
   const MiB = 2 ** 20;

@@ -5,11 +5,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Analysis, Group, QuantileName } from "../../src/analyze/analysis.ts";
 import { analyze } from "../../src/analyze/analyze.ts";
-import { type AnalyzeRequest, defaultAnalysis } from "../../src/analyze/plan.ts";
+import { groupOf } from "../../src/analyze/group.ts";
+import { type AnalyzeRequest, defaultAnalysis, planAnalysis } from "../../src/analyze/plan.ts";
 import { isBraidError } from "../../src/errors.ts";
 import { random } from "../kernel/harness.ts";
 import { projectRoot, testHost, withTempFolder } from "../support/host.ts";
 import { writeModel } from "../support/models.ts";
+import { countsOf } from "./counts.ts";
 
 const examples = (name: string) => join(projectRoot, "examples/models", name);
 const three = ["ft-add", "ft-rev", "ft-sort"].map(examples);
@@ -124,6 +126,63 @@ describe("inputs", () => {
       const wanted = (await run(base, [others[0]!])).whole;
       expect(wanted.models[0]).toMatchObject({ mean: 2.5 / 8, max: 1, zeros: 5 });
       for (const model of [scaled, ...others]) expect((await run(base, [model])).whole).toEqual(wanted);
+    });
+  });
+
+  test("a base that is none of theirs is noticed", async () => {
+    await withTempFolder(async (folder) => {
+      const save = (name: string, seed: number) => {
+        const draw = random(seed);
+        const data = Array.from({ length: 4000 }, () => draw() / 2 ** 31 - 1);
+        return writeModel(join(folder, name), { "model.layers.0.mlp.up_proj.weight": { data, shape: [40, 100] } });
+      };
+      const { lineage, advice, whole } = await run(save("base", 1), [save("one", 2), save("two", 3)]);
+      expect(lineage.models.map((m) => m.verdict)).toEqual(["doubtful", "doubtful"]);
+      // Unrelated weights of one scale are √2 apart, and have the base in common.
+      expect(lineage.models[0]!.distance!).toBeGreaterThan(1.35);
+      expect(whole.pairs[0]!.cosine!).toBeGreaterThan(0.45);
+      expect(advice.reasons.filter((r) => r.rule === "base").map((r) => r.level)).toEqual(["warning", "warning"]);
+      expect(advice).toMatchObject({ method: "linear", dropRate: null });
+    });
+  });
+
+  test("six models are counted as the slow twin counts them, to the bit", async () => {
+    await withTempFolder(async (folder) => {
+      const shape = [30, 20];
+      const draw = random(9);
+      const coarse = () => (draw() % 5 === 0 ? 0 : ((draw() % 65) - 32) / 64);
+      const base = Array.from({ length: 600 }, coarse);
+      const save = (name: string, data: number[]) => writeModel(join(folder, name), { "a.weight": { data, shape } });
+      const deltas = Array.from({ length: 6 }, () => base.map(() => coarse() / 4));
+      const models = deltas.map((d, m) =>
+        save(
+          `m${m}`,
+          d.map((x, i) => base[i]! + x),
+        ),
+      );
+      const { tensors, whole } = await run(save("base", base), models);
+      const want = groupOf(countsOf(base, deltas), false);
+      expect(want.pairs.length).toBe(15);
+      expect(tensors[0]).toMatchObject({ ...want });
+      const { models: signed, ...rest } = whole;
+      expect(rest).toEqual((({ models: _, ...others }) => others)(want));
+      expect(signed.every((m) => m!.signed!.negative + m!.signed!.positive + m!.zeros === 600)).toBe(true);
+    });
+  });
+
+  test("three models of 80 layers fit the usual 256 MiB", async () => {
+    await withTempFolder(async (folder) => {
+      const one = { data: [1, 2], shape: [1, 2] };
+      const parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj"];
+      const more = ["mlp.gate_proj", "mlp.down_proj", "input_layernorm", "post_attention_layernorm"];
+      const names = Array.from({ length: 80 }, (_, l) =>
+        [...parts, ...more].map((p) => `model.layers.${l}.${p}.weight`),
+      );
+      const tensors = Object.fromEntries(names.flat().map((name) => [name, one]));
+      const [base, ...models] = ["base", "a", "b", "c"].map((name) => writeModel(join(folder, name), tensors));
+      const plan = await planAnalysis(base!, models, { ...defaultAnalysis, workers: 2 }, testHost());
+      expect(plan.tensors.length).toBe(720);
+      expect(plan.peakBytes).toBeLessThan(2 ** 28);
     });
   });
 
