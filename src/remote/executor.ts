@@ -100,6 +100,8 @@ class Nodes implements NodesExecutor {
   private lease = 0;
   /** Bytes under way. */
   private carried = 0;
+  /** Answers that are being looked at, or wait for it. */
+  private checking = 0;
   /** There was a node for a call, but no room for its bytes. */
   private crowded = false;
   private broken = false;
@@ -133,7 +135,10 @@ class Nodes implements NodesExecutor {
     };
     const near = (call: Call, member: Member) => this.pointers.near(call.ranges, member);
     const ready = () => this.dispatch();
-    this.roster = new Roster({ client, kernels, report: options.report, ready, near }, this.closed.signal);
+    this.roster = new Roster(
+      { client, kernels, report: options.report, ready, near, checking: () => this.checking },
+      this.closed.signal,
+    );
     this.roster.use(nodes);
     this.watch = this.keepWatch();
   }
@@ -276,7 +281,8 @@ class Nodes implements NodesExecutor {
       answered = true;
       if (call.settled || call.claimed || member.banned) return;
       const whole = member.auditsWhole(call.task, random);
-      const wrong = await this.auditor.fault(call.task, result, whole);
+      this.checking++;
+      const wrong = await this.auditor.fault(call.task, result, whole).finally(() => this.checking--);
       if (wrong) throw new NodeError("wrong", wrong);
       member.succeeded(call.task, clock.now() - started, near);
       this.pace.note(call.task, clock.now() - started);

@@ -11,6 +11,8 @@ import { Member, type NodeReport } from "./member.ts";
  * here whole: a thousand that begin at once would keep it busy with nothing else.
  */
 export const probationers = 16;
+/** While so many answers wait to be looked at, this machine has enough to do without new nodes. */
+const mostChecking = 4;
 
 export interface RosterOptions {
   readonly client: ClientOptions;
@@ -20,6 +22,8 @@ export interface RosterOptions {
   readonly ready: () => void;
   /** Whether a node reads all that a task needs itself. */
   readonly near: (call: Call, member: Member) => boolean;
+  /** Answers that wait to be looked at. */
+  readonly checking: () => number;
 }
 
 export class Roster {
@@ -53,7 +57,7 @@ export class Roster {
 
   /** Whether a node may begin something now, as far as the others are concerned. */
   private open(): (member: Member) => boolean {
-    let seats = probationers;
+    let seats = this.options.checking() < mostChecking ? probationers : 0;
     for (const member of this.members) if (member.onProbation) seats--;
     return (m) => m.proven || (m.inFlight === 0 ? seats > 0 : m.inFlight < wholeAudits);
   }
