@@ -1,4 +1,5 @@
 // The page of the experiments is what its results say, its text too; and the results can be had again.
+// After a change of charts or of the page's text: npm run experiments -- page
 
 import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
