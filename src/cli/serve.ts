@@ -66,6 +66,11 @@ export async function runServe(command: CommandOf<"serve">, context: Context): P
   const token = readToken(command.tokenFile, context.env);
   checkBind(command.host, token, command.insecureHttp);
   const workers = command.workers ?? attempt(availableParallelism) ?? 1;
+  if (command.allowWriteRoot.length > 0 && command.allowRoot.length === 0) {
+    fail("usage", "Cannot use --allow-write-root without --allow-root: a node writes what it has read itself", {
+      hint: "Name the folder of the models with --allow-root.",
+    });
+  }
   const own = createThreadKernels(workers, nodeLimits.workerBytes);
   const browser = command.browserWorkers
     ? createBrowserWorkers(own, (report) => {

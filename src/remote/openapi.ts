@@ -40,7 +40,7 @@ const task = (summary: string, limits: NodeLimits) => ({
     422: refusal("The task makes no sense to this node."),
     429: refusal("Too many refused signatures; Retry-After says how long."),
     502: refusal("An input could not be read."),
-    503: refusal("Busy; Retry-After says how long."),
+    503: refusal("Busy, or about to end; Retry-After says how long."),
   },
 });
 

@@ -40,6 +40,7 @@ export async function openPlaces(
 ): Promise<PlacedIo> {
   const sources = new Map<number, ByteSource>();
   let sink: ByteSink | null = null;
+  let size = 0;
   const close = async () => {
     for (const source of sources.values()) await source.close();
     await sink?.close();
@@ -53,6 +54,7 @@ export async function openPlaces(
     if (output) {
       const before = await opener.source(output.path);
       const version = targetVersion(before);
+      size = before.byteLength;
       await before.close();
       if (version !== output.version) fail("input-changed", "The output is not the file that was meant");
       sink = await opener.sink(output.path);
@@ -69,7 +71,14 @@ export async function openPlaces(
         if (!source) throw new RangeError(`the task reads file ${file}, which it did not name`);
         return source.read(start + offset, bytes);
       },
-      write: target ? ({ start }, offset, bytes) => target.write(start + offset, bytes) : carried,
+      write: target
+        ? ({ start }, offset, bytes) => {
+            // A slice lies in its file: nobody makes the file longer by a task.
+            if (start + offset + bytes.length > size)
+              throw new RangeError("the task writes beyond the end of its output");
+            return target.write(start + offset, bytes);
+          }
+        : carried,
     },
     close,
   };

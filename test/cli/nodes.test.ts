@@ -182,6 +182,7 @@ describe("braid serve refuses", () => {
   test.each([
     ["another address without a token", ["--host", "0.0.0.0"], {}, "without a token"],
     ["another address by plain HTTP", ["--host", "0.0.0.0"], { BRAID_TOKEN: token }, "--insecure-http"],
+    ["to write where it may not read", ["--allow-write-root", root], {}, "without --allow-root"],
     ["a token that is too short", [], { BRAID_TOKEN: "short" }, "it has 5 bytes, the least is 32"],
   ] as const)("%s", async (_, args, env, text) => {
     const { exit, err } = await start(["serve", "--port", "0", ...args], { env });

@@ -1,7 +1,7 @@
 // Nodes on the coordinator's disk: they read inputs and write their slices where they are, and are believed no more than others.
 
 import { beforeAll, describe, expect, test } from "bun:test";
-import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { fileOpener } from "../../src/exec/local.ts";
 import type { Task } from "../../src/kernel/program.ts";
@@ -175,5 +175,18 @@ describe("the places of a task", () => {
       await expect(open({ inputs, output: wrong })).rejects.toThrow("not the file that was meant");
       truncateSync(input, 32);
       await expect(open({ inputs, output: null })).rejects.toThrow("not the one that was planned with");
+    }));
+
+  test("do not grow: a task that writes beyond the end of its output is refused", () =>
+    withTempFolder(async (temp) => {
+      const path = join(temp, "out");
+      writeFileSync(path, new Uint8Array(64));
+      const { ino } = statSync(path, { bigint: true });
+      const places: TaskPlaces = { inputs: [], output: { path, version: `64-${ino}` } };
+      const { io, close } = await openPlaces(places, fileOpener, carried);
+      await io.write({ file: 0, start: 32 }, 16, new Uint8Array(16).fill(1));
+      expect(() => io.write({ file: 0, start: 32 }, 17, new Uint8Array(16))).toThrow("beyond the end");
+      await close();
+      expect([statSync(path).size, readFileSync(path)[63]]).toEqual([64, 1]);
     }));
 });
