@@ -29,6 +29,10 @@ export function createHasher(createWorker: () => Worker): Hasher {
     return worker;
   };
   const tell = (message: ToHasher) => start().postMessage(message);
+  const end = () => {
+    worker?.terminate();
+    worker = null;
+  };
   return {
     hashFile(path, fileOf, progressive) {
       let told = 0;
@@ -57,12 +61,10 @@ export function createHasher(createWorker: () => Worker): Hasher {
             signal.removeEventListener("abort", onAbort);
           }
         },
-        close() {},
+        // The merge gives up: what is open would keep its files from being removed.
+        close: end,
       };
     },
-    end() {
-      worker?.terminate();
-      worker = null;
-    },
+    end,
   };
 }

@@ -7,6 +7,7 @@ import { lookPanel } from "./look-panel.ts";
 import { mergePanel } from "./merge-panel.ts";
 import { messageOf, modelsPanel } from "./models-panel.ts";
 import { adoptChartStyles } from "./pictures.ts";
+import { removeLeftovers } from "./private-stage.ts";
 import { recipePanel } from "./recipe-panel.ts";
 import { createStore } from "./state.ts";
 
@@ -38,4 +39,5 @@ byId("reset").addEventListener("click", () => void demoRecipe());
 
 await demoRecipe();
 await models.addExamples();
+await removeLeftovers().catch(() => {});
 await merging.refreshKept();

@@ -11,6 +11,9 @@ export const manifestName = "braid.json";
 /** What follows the name of an output in the name of its folder: with it a new output can be made beside the one it replaces. */
 const turn = /~(\d+)$/;
 
+const removeTurns = 40;
+const removeMs = 50;
+
 export type PrivateStageOptions = Omit<StageOptions, "lockInfo">;
 
 async function outputsRoot(): Promise<FolderHandle> {
@@ -76,6 +79,21 @@ export async function listOutputs(): Promise<PrivateOutput[]> {
     outputs.push({ name, files: files.sort((a, b) => (a.name < b.name ? -1 : 1)) });
   }
   return outputs;
+}
+
+/** Removes what merges left that were stopped with their tab. Those that another tab still writes hold their lock. */
+export async function removeLeftovers(): Promise<void> {
+  const root = await outputsRoot();
+  for (const { name, folder, complete } of await listAll()) {
+    if (complete) continue;
+    const release = await holdLock(`output ${name}`);
+    if (!release) continue;
+    // It may have been finished since we looked.
+    const handle = (await root.getDirectoryHandle(folder).catch(() => null)) as FolderHandle | null;
+    if (handle && !(await hasFile(handle, manifestName)))
+      await root.removeEntry(folder, { recursive: true }).catch(() => {});
+    release();
+  }
 }
 
 export async function removeOutput(out: string): Promise<void> {
@@ -169,6 +187,18 @@ async function assertRoom(out: string, needed: number): Promise<void> {
   );
 }
 
+/** A worker that was ended gives its files back a little later. What is left after all is removed when the page is opened again. */
+async function removeWhole(root: FolderHandle, folder: string): Promise<void> {
+  for (let turn = 0; turn < removeTurns; turn++) {
+    try {
+      return await root.removeEntry(folder, { recursive: true });
+    } catch (e) {
+      if ((e as Error).name === "NotFoundError") return;
+      await new Promise((resolve) => setTimeout(resolve, removeMs));
+    }
+  }
+}
+
 async function makeStage(
   root: FolderHandle,
   out: string,
@@ -179,9 +209,7 @@ async function makeStage(
 ): Promise<Stage> {
   const folder = (await root.getDirectoryHandle(folderName, { create: true })) as FolderHandle;
   const small = new Map<string, Uint8Array>();
-  const discard = async () => {
-    await root.removeEntry(folderName, { recursive: true }).catch(() => {});
-  };
+  const discard = () => removeWhole(root, folderName);
   const create = async (name: string, content: Uint8Array, byteLength: number): Promise<void> => {
     try {
       const handle = (await folder.getFileHandle(name, { create: true })) as FileHandle;

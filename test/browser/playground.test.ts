@@ -97,6 +97,16 @@ function privateFolders(page: Page): Promise<string[]> {
   });
 }
 
+/** Begins a merge, stops it while it runs, and looks for what it left. */
+async function stopMidway(page: Page): Promise<void> {
+  await page.getByLabel("Name of the output").fill("stopped");
+  await page.getByRole("button", { name: "Merge", exact: true }).click();
+  await page.waitForFunction(() => (document.querySelector("#progress") as HTMLProgressElement).value > 0.05);
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByText("Stopped: nothing of the output was kept").waitFor();
+  expect(await privateFolders(page)).toEqual([]);
+}
+
 describe.skipIf(noBrowser !== null)(`the playground${noBrowser ? ` (skipped: ${noBrowser})` : ""}`, () => {
   beforeAll(async () => {
     await buildSite(join(folder, "site"));
@@ -282,6 +292,7 @@ describe.skipIf(noBrowser !== null)(`the playground${noBrowser ? ` (skipped: ${n
       const text = `merge_method: task_arithmetic\nbase_model: large-base\nmodels:\n${models}dtype: bfloat16\n`;
       writeFileSync(recipe, text);
       await page.locator("#yaml").fill(text);
+      await stopMidway(page);
       const { sha256, plannedMebibytes } = await mergeInPage(page, "large", 110_000);
       // Every one of the three inputs, and the output, is a tensor of 256 MiB.
       if (process.platform === "linux") {
@@ -290,6 +301,28 @@ describe.skipIf(noBrowser !== null)(`the playground${noBrowser ? ` (skipped: ${n
       expect(sha256).toBe(await mergeHere(recipe, join(folder, "large")));
     } finally {
       await other.close();
+    }
+  });
+
+  test("merges with one worker where no two may hold a file open, into the same bytes", async () => {
+    // As Firefox and Safari are: their files have no mode but an exclusive one.
+    const exclusive = `{ const make = FileSystemFileHandle.prototype.createSyncAccessHandle;
+      FileSystemFileHandle.prototype.createSyncAccessHandle = function (options) {
+        return options ? Promise.reject(new TypeError("mode")) : make.call(this); }; }`;
+    const narrow = await serveFiles([join(folder, "site")], (_, response, path) => {
+      if (!/^assets\/(coordinator|merge-worker|hash-worker)-/.test(path)) return false;
+      response.writeHead(200, { "content-type": "text/javascript" });
+      response.end(exclusive + readFileSync(join(folder, "site", path), "utf8"));
+      return true;
+    });
+    const other = await openBrowser(join(folder, "profile-exclusive"));
+    try {
+      await other.page.goto(narrow.url);
+      await other.page.getByText("1 worker.", { exact: false }).waitFor();
+      expect((await mergeInPage(other.page, "alone")).sha256).toBe(demoSha256);
+    } finally {
+      await other.close();
+      await narrow.close();
     }
   });
 
