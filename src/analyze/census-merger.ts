@@ -3,7 +3,7 @@
 import { type CensusPart, censusSums } from "../kernel/census-program.ts";
 import { type Counted, type CountedPair, emptyModel, nothing, pairsOf } from "./counted.ts";
 import type { AnalysisTensor } from "./plan.ts";
-import { addSpreads } from "./spread.ts";
+import { addTo } from "./spread.ts";
 
 export class CensusMerger {
   private readonly operands: number;
@@ -40,8 +40,7 @@ export class CensusMerger {
       m.nonzero += part.nonzero[i]!;
       m.top += part.top[i]!;
       m.most = Math.max(m.most, part.most[i]!);
-      const counts = Float64Array.from(part.counts[i]!);
-      m.spread = addSpreads(m.spread, { bins: part.bins[i]!, counts, lows: part.lows[i]! });
+      m.spread = addTo(m.spread, { bins: part.bins[i]!, counts: part.counts[i]!, lows: part.lows[i]! });
     });
     this.pairs.forEach((p, i) => {
       const { both, apart, top } = part.pairs[i]!;

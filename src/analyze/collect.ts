@@ -29,6 +29,9 @@ export interface CollectHooks {
   progress(bytes: number, tensor: string, task: number, took: Nanoseconds): void;
 }
 
+/** Of a sample: the thresholds need not be exact, and every piece is a read of every input. */
+const mostPieces = 64;
+
 interface Open {
   readonly index: number;
   readonly tensor: AnalysisTensor;
@@ -105,7 +108,7 @@ export class Collector implements TaskSource {
   /** A sample is enough for a large tensor; a small one is searched. Either way it is told what the masks then keep. */
   private begin(t: Open): void {
     const operands = operandsOf(t.tensor);
-    const pieces = samplePieces(t.tensor.count);
+    const pieces = samplePieces(t.tensor.count)?.filter((_, i, all) => i % Math.ceil(all.length / mostPieces) === 0);
     if (pieces) {
       this.queue(t, { op: "sample", operands }, 0, pieces.length * pieceElements, pieces);
       return;

@@ -1,6 +1,6 @@
 // What was counted of a tensor, and what adds up over tensors. Sums are added in the order of the plan; counts in any.
 
-import { addSpreads, noSpread, type Spread, unsigned } from "./spread.ts";
+import { addTo, noSpread, type Spread, unsigned } from "./spread.ts";
 
 /** Of a tensor, or of several as if they were one. */
 export interface Counted {
@@ -102,7 +102,7 @@ export function addSpread(to: Counted, one: Counted, signed: boolean): void {
     if (!m) return;
     to.models[i] ??= emptyModel();
     const was = to.models[i];
-    was.spread = addSpreads(was.spread, signed ? m.spread : unsigned(m.spread));
+    was.spread = addTo(was.spread, signed ? m.spread : unsigned(m.spread));
   });
 }
 

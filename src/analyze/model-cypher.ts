@@ -3,7 +3,7 @@
 
 import type { ModelCypher } from "./analysis.ts";
 import { type CountedModel, emptyModel } from "./counted.ts";
-import { addSpreads, countBelow, ofKey, ranked, type Spread, unsigned } from "./spread.ts";
+import { addTo, countBelow, ofKey, ranked, type Spread, unsigned } from "./spread.ts";
 
 /** `Configuration`, and its presets. */
 export interface Configuration {
@@ -129,7 +129,7 @@ function sum(models: readonly CountedModel[]): CountedModel {
   for (const m of models) {
     for (const key of ["count", "nonzero", "l1", "l2"] as const) total[key] += m[key];
     total.most = Math.max(total.most, m.most);
-    total.spread = addSpreads(total.spread, unsigned(m.spread));
+    total.spread = addTo(total.spread, unsigned(m.spread));
   }
   return total;
 }

@@ -58,6 +58,43 @@ export function addSpreads(a: Spread, b: Spread): Spread {
   return { bins: to.bins.slice(0, used), counts: to.counts.slice(0, used), lows: to.lows.slice(0, used) };
 }
 
+/** What a slice or a tensor counted. */
+export interface Bins {
+  readonly bins: Uint16Array;
+  readonly counts: ArrayLike<number>;
+  readonly lows: ArrayLike<number>;
+}
+
+/**
+ * Adds `b` to `a`, which is the caller's own and may change; returns the sum. Slices of a tensor mostly have the same bins, so that
+ * mostly nothing new is made: collectors let typed arrays lie for long.
+ */
+export function addTo(a: Spread, b: Bins): Spread {
+  if (b.bins.length === 0) return a;
+  if (!holds(a.bins, b.bins))
+    return addSpreads(a, {
+      bins: b.bins.slice(),
+      counts: Float64Array.from(b.counts),
+      lows: Float64Array.from(b.lows),
+    });
+  for (let i = 0, j = 0; j < b.bins.length; j++) {
+    while (a.bins[i]! < b.bins[j]!) i++;
+    a.counts[i]! += b.counts[j]!;
+    a.lows[i]! += b.lows[j]!;
+  }
+  return a;
+}
+
+/** Whether all of `inner` are in `outer`; both ascend. */
+function holds(outer: Uint16Array, inner: Uint16Array): boolean {
+  let i = 0;
+  for (const bin of inner) {
+    while (i < outer.length && outer[i]! < bin) i++;
+    if (outer[i] !== bin) return false;
+  }
+  return true;
+}
+
 /** Of |δ|: the bins of both signs together. */
 export function unsigned(s: Spread): Spread {
   const from = s.bins.findIndex((b) => b >= negative);

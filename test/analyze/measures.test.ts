@@ -8,6 +8,7 @@ import {
   modelCypherDefect,
   modelCypherOf,
 } from "../../src/analyze/model-cypher.ts";
+import { addSpreads, addTo, noSpread, type Spread } from "../../src/analyze/spread.ts";
 import { countsOf } from "./counts.ts";
 
 const base = [1, -2, 0.5, 0, 1.5, -1, 2, -0.5];
@@ -114,6 +115,26 @@ describe("near zero, the rule of 1 % of the largest", () => {
     expect(m!.nearZero.value).toBeLessThanOrEqual(7 / 8);
     expect(m!.quantileError).toBe(2 ** -7);
     expect(m!.quantiles.p75).toBeCloseTo(near, 4);
+  });
+});
+
+describe("adding histograms", () => {
+  test("changes the sum in place where it holds all bins, and never what is added", () => {
+    const of = (...x: number[]) => countsOf(x, [x]).models[0]!.spread;
+    const text = (s: Spread) => [...s.bins].map((bin, i) => `${bin}:${s.counts[i]}/${s.lows[i]}`).join(" ");
+    const all = of(1, 0.3, -2, 0, 1, 1, 0.3, 5);
+    let sum = addTo(noSpread, of(1, 0.3, -2));
+    const part = of(0, 1);
+    const before = text(part);
+    sum = addTo(sum, part);
+    const again = of(1, 0.3);
+    expect(addTo(sum, again)).toBe(sum);
+    sum = addTo(sum, of(5));
+    expect(text(sum)).toBe(text(all));
+    expect(text(part)).toBe(before);
+    expect(text(again)).toBe(text(of(1, 0.3)));
+    expect(noSpread.bins.length).toBe(0);
+    expect(text(addSpreads(of(1, 0.3, -2, 0), of(1, 1, 0.3, 5)))).toBe(text(all));
   });
 });
 
