@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { cpSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { inFolder, root, start } from "./braid.ts";
+import { denoProgram, inFolder, root, start } from "./braid.ts";
 
 const models = "examples/models";
 
@@ -29,10 +29,12 @@ describe("chat", () => {
     expect(JSON.parse(out)).toMatchObject({ text: "dc", tokens: 2, finish: "length" });
   });
 
-  test("a seed gives one reply, at any temperature", async () => {
+  test("a seed gives one reply, at any temperature, under both runtimes", async () => {
     const say = async (seed: string) =>
       (await start(["chat", `${models}/base`, "-p", "rev:", "--temperature", "3", "--seed", seed])).out;
     expect(await say("5")).toBe(await say("5"));
+    const deno = ["chat", `${models}/base`, "-p", "rev:", "--temperature", "3", "--seed", "5"];
+    expect((await start(deno, { program: denoProgram })).out).toBe(await say("5"));
     expect(await say("5")).not.toBe(await say("6"));
   });
 
