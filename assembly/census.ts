@@ -134,11 +134,8 @@ function bump(at: usize, by: i32): void {
 /** Thresholds on their way to vectors: from memory they get there once, otherwise at every turn of the loop. */
 const splats: usize = memory.data(16, 4);
 
-/** Raises the key at `at` to the largest of a chunk. */
-function raise(at: usize, x: usize, byteLength: usize): void {
-  const magnitude = magnitudeBits();
-  let most = i64x2.splat(0);
-  for (const end = x + byteLength; x < end; x += 16) most = i32x4.max_s(most, v128.and(v128.load(x), magnitude));
+/** Raises the key at `at` to the largest of those lanes. */
+function raise(at: usize, most: v128): void {
   const high = max<i32>(i32x4.extract_lane(most, 0), i32x4.extract_lane(most, 1));
   const low = max<i32>(i32x4.extract_lane(most, 2), i32x4.extract_lane(most, 3));
   store<i32>(at, max<i32>(load<i32>(at), max<i32>(high, low)));
@@ -412,7 +409,6 @@ function chunk(c: Census, count: usize): void {
   for (let i = count; i < padded; i++) bump(still + ((i & 3) << 2), -1);
   for (let m: usize = 0; m < models; m++) {
     const x = deltas + m * chunkBytes;
-    raise(<usize>c.counts + 12 * m + 8, x, byteLength);
     countBits(<usize>c.bins + (m << 19), x, count << 2);
   }
   if (models == 3) addTriple(lanes + 192, deltas, byteLength);
@@ -463,6 +459,14 @@ function copyTile(tile: usize, x: usize, count: usize): void {
   memory.fill(tile + (count << 2), 0, (((count + 7) & ~7) - count) << 2);
 }
 
+/** The largest keys of `count` f32, a multiple of four. */
+function largestOf(x: usize, count: usize): v128 {
+  const magnitude = magnitudeBits();
+  let most = i64x2.splat(0);
+  for (const end = x + (count << 2); x < end; x += 16) most = i32x4.max_s(most, v128.and(v128.load(x), magnitude));
+  return most;
+}
+
 export function census_f32(state: usize, base: usize, deltas: usize, stride: usize, count: usize): void {
   const c = changetype<Census>(state);
   const models = <usize>c.models;
@@ -474,6 +478,7 @@ export function census_f32(state: usize, base: usize, deltas: usize, stride: usi
     for (let m: usize = 0; m < models; m++) {
       tile += chunkBytes;
       copyTile(tile, deltas + ((m * stride + done) << 2), n);
+      raise(<usize>c.counts + 12 * m + 8, largestOf(tile, (n + 7) & ~7));
     }
     chunk(c, n);
   }
@@ -498,16 +503,23 @@ function widenTile(tile: usize, x: usize, count: usize): void {
   }
 }
 
-function subtractTile(tile: usize, x: usize, base: usize, count: usize): void {
+/** Stores x − base and returns the largest keys. */
+function subtractTile(tile: usize, x: usize, base: usize, count: usize): v128 {
   const unit = unitUpper();
   const upper = upperHalves();
+  const magnitude = magnitudeBits();
+  let most = i64x2.splat(0);
   const end = x + (count << 1);
   for (; x < end; x += 16, base += 16, tile += 32) {
     const whole = x + 16 <= end;
     const v = whole ? v128.load(x) : loadPart(x, end - x);
     const b = whole ? v128.load(base) : loadPart(base, end - x);
-    storeWide(tile, f32x4.sub(evens(v, unit), evens(b, unit)), f32x4.sub(odds(v, upper), odds(b, upper)));
+    const even = f32x4.sub(evens(v, unit), evens(b, unit));
+    const odd = f32x4.sub(odds(v, upper), odds(b, upper));
+    most = i32x4.max_s(most, i32x4.max_s(v128.and(even, magnitude), v128.and(odd, magnitude)));
+    storeWide(tile, even, odd);
   }
+  return most;
 }
 
 /** Whether all are below 2^127 in magnitude, so that no difference of two overflows. */
@@ -538,7 +550,8 @@ export function survey_census_bf16(state: usize, base: usize, inputs: usize, cou
       widenTile(tile, from, n);
       for (let m: usize = 0; m < models; m++) {
         tile += chunkBytes;
-        subtractTile(tile, <usize>load<u32>(inputs + (m << 2)) + (done << 1), from, n);
+        const most = subtractTile(tile, <usize>load<u32>(inputs + (m << 2)) + (done << 1), from, n);
+        raise(<usize>c.counts + 12 * m + 8, most);
       }
       chunk(c, n);
       done += n;
