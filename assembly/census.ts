@@ -46,12 +46,13 @@ function times(sum: v128, p: usize, q: usize): v128 {
 /** Adds |x| of a chunk to the lanes at `magnitudes`, and x² to those at `squares`. */
 function addOwn(magnitudes: usize, squares: usize, x: usize, byteLength: usize): void {
   for (let quarter: usize = 0; quarter < 64; quarter += 16) {
+    const magnitude = v128.load64_splat(wideMagnitude);
     let sum = v128.load(magnitudes + quarter);
     let square = v128.load(squares + quarter);
     let p = x + (quarter >> 1);
     for (const end = p + byteLength; p < end; p += 32) {
       const v = f64x2.promote_low_f32x4(v128.load64_zero(p));
-      sum = f64x2.add(sum, f64x2.abs(v));
+      sum = f64x2.add(sum, v128.and(v, magnitude));
       square = f64x2.add(square, f64x2.mul(v, v));
     }
     v128.store(magnitudes + quarter, sum);
@@ -62,6 +63,7 @@ function addOwn(magnitudes: usize, squares: usize, x: usize, byteLength: usize):
 /** All sums of three models at once, with their nine lanes in registers: at `at` Σ|δ|, behind it the products. */
 function addTriple(at: usize, x: usize, byteLength: usize): void {
   for (let quarter: usize = 0; quarter < 64; quarter += 16, at += 16) {
+    const magnitude = v128.load64_splat(wideMagnitude);
     let sumA = v128.load(at);
     let sumB = v128.load(at, 64);
     let sumC = v128.load(at, 128);
@@ -76,9 +78,9 @@ function addTriple(at: usize, x: usize, byteLength: usize): void {
       const a = f64x2.promote_low_f32x4(v128.load64_zero(p));
       const b = f64x2.promote_low_f32x4(v128.load64_zero(p, 2048));
       const c = f64x2.promote_low_f32x4(v128.load64_zero(p, 4096));
-      sumA = f64x2.add(sumA, f64x2.abs(a));
-      sumB = f64x2.add(sumB, f64x2.abs(b));
-      sumC = f64x2.add(sumC, f64x2.abs(c));
+      sumA = f64x2.add(sumA, v128.and(a, magnitude));
+      sumB = f64x2.add(sumB, v128.and(b, magnitude));
+      sumC = f64x2.add(sumC, v128.and(c, magnitude));
       aa = f64x2.add(aa, f64x2.mul(a, a));
       ab = f64x2.add(ab, f64x2.mul(a, b));
       ac = f64x2.add(ac, f64x2.mul(a, c));
@@ -130,6 +132,10 @@ function sumLanes(v: v128): i32 {
 function bump(at: usize, by: i32): void {
   store<i32>(at, load<i32>(at) + by);
 }
+
+// From memory, so that they are loaded once (see pairs.ts).
+const wideMagnitude: usize = memory.data<u64>([0x7fffffffffffffff], 16);
+const sixteen: usize = memory.data<u32>([16], 4);
 
 /** Thresholds on their way to vectors: from memory they get there once, otherwise at every turn of the loop. */
 const splats: usize = memory.data(16, 4);
@@ -273,12 +279,13 @@ function coded(code: v128, delta: v128, magnitude: v128, below: v128): v128 {
   const top = i32x4.gt_s(v128.and(delta, magnitude), below);
   const down = i32x4.add(f32x4.lt(delta, zero), top);
   const state = i32x4.add(f32x4.gt(delta, zero), i32x4.add(down, down));
-  return i32x4.sub(i32x4.add(code, i32x4.shl(code, 2)), state);
+  const twice = i32x4.add(code, code);
+  return i32x4.sub(i32x4.add(code, i32x4.add(twice, twice)), state);
 }
 
 @inline
-function countCodes(code: v128): void {
-  const at = i32x4.shl(code, 4);
+function countCodes(code: v128, unit: v128): void {
+  const at = i32x4.mul(code, unit);
   bump(codes + <usize>i32x4.extract_lane(at, 0), 1);
   bump(codes + <usize>i32x4.extract_lane(at, 1) + 4, 1);
   bump(codes + <usize>i32x4.extract_lane(at, 2) + 8, 1);
@@ -288,6 +295,7 @@ function countCodes(code: v128): void {
 /** `addTogether` of one to four models, which counts codes. */
 function addCoded<Second, Third, Fourth>(at: usize, tops: usize, x: usize, byteLength: usize): void {
   const magnitude = magnitudeBits();
+  const unit = v128.load32_splat(sixteen);
   store<u32>(splats, load<u32>(tops) - 1);
   store<u32>(splats, isFloat<Second>() ? load<u32>(tops, 4) - 1 : 0, 4);
   store<u32>(splats, isFloat<Third>() ? load<u32>(tops, 8) - 1 : 0, 8);
@@ -332,14 +340,14 @@ function addCoded<Second, Third, Fourth>(at: usize, tops: usize, x: usize, byteL
       code0 = coded(code0, v, magnitude, belowD);
       code1 = coded(code1, w, magnitude, belowD);
     }
-    sum0 = f32x4.abs(sum0);
-    sum1 = f32x4.abs(sum1);
+    sum0 = v128.and(sum0, magnitude);
+    sum1 = v128.and(sum1, magnitude);
     s01 = f64x2.add(s01, f64x2.promote_low_f32x4(sum0));
     s23 = f64x2.add(s23, f64x2.promote_low_f32x4(upperPair(sum0)));
     s45 = f64x2.add(s45, f64x2.promote_low_f32x4(sum1));
     s67 = f64x2.add(s67, f64x2.promote_low_f32x4(upperPair(sum1)));
-    countCodes(code0);
-    countCodes(code1);
+    countCodes(code0, unit);
+    countCodes(code1, unit);
   }
   v128.store(at, s01);
   v128.store(at, s23, 16);
