@@ -244,7 +244,7 @@ describe("a merge by a node that tabs help", () => {
         const truth = await kernels.run(...all);
         // After the test merge and the first tasks, and before the next one that is computed whole.
         const several = truth.output.length > 2 * 4096;
-        return n++ > 5 && n < 14 && several ? lieInLastBlock(truth) : truth;
+        return n++ > 7 && n < 14 && several ? lieInLastBlock(truth) : truth;
       },
       recalled: () => asking === at && n > 14,
     };
