@@ -23,6 +23,8 @@ const taskTitles: Readonly<Record<string, string>> = {
   sort: "sorting letters",
 };
 
+/** Never "-0.00". */
+const twoDigits = (x: number) => x.toFixed(2).replace(/^-(0\.00)$/, "$1");
 const short = (model: string) => model.split("/").at(-1)!;
 const shortTensor = (name: string) => name.replace(/^model\./, "").replace(/\.weight$/, "");
 
@@ -154,7 +156,7 @@ export function lookPanel(store: Store, lab: Lab, fetch: Fetch): LookPanel {
                 columnsLabel: "cosine of what is left",
                 scale: { from: 0, to: 1, kind: "diverging" },
                 numbers: true,
-                format: (x) => x.toFixed(2),
+                format: twoDigits,
                 width: room(interference, 330),
               }),
             ),
@@ -165,10 +167,10 @@ export function lookPanel(store: Store, lab: Lab, fetch: Fetch): LookPanel {
                 rows: names,
                 columns: names,
                 values: result.conflictAfter.map((row, i) => row.map((x, j) => (i === j ? null : x))),
-                columnsLabel: "opposite signs, where both changed",
+                columnsLabel: "share of opposite signs",
                 scale: { from: 0, to: 1 },
                 numbers: true,
-                format: (x) => x.toFixed(2),
+                format: twoDigits,
                 width: room(interference, 330),
               }),
             ),
