@@ -274,6 +274,7 @@ export function lookPanel(store: Store, lab: Lab, fetch: Fetch): LookPanel {
     },
     resume() {
       resting = false;
+      lookSoon();
       if (due) scoreSoon();
     },
   };

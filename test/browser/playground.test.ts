@@ -326,6 +326,24 @@ describe.skipIf(noBrowser !== null)(`the playground${noBrowser ? ` (skipped: ${n
     }
   });
 
+  test("can be used by keyboard: a slider keeps its focus while it moves, Enter merges", async () => {
+    const { page } = browser;
+    const slider = page.getByRole("slider", { name: "Drop rate p" });
+    await slider.focus();
+    for (const key of ["ArrowLeft", "ArrowLeft", "ArrowRight"]) await page.keyboard.press(key);
+    expect(await page.locator("#yaml").inputValue()).toContain("drop_rate: 0.89");
+    expect(await slider.evaluate((element) => element === document.activeElement)).toBe(true);
+    await page.keyboard.press("Tab");
+    await page.keyboard.press("Control+A");
+    await page.keyboard.type("0.9");
+    expect(await page.locator("#yaml").inputValue()).toContain("drop_rate: 0.9\n");
+    // With no pointer: every control before it can be passed, and the form is sent from its field.
+    await page.getByLabel("Name of the output").fill("by-keyboard");
+    await page.keyboard.press("Enter");
+    await page.locator("#kept-list").getByText("by-keyboard", { exact: true }).waitFor();
+    expect(await page.locator("#merge-status").getAttribute("role")).toBe("status");
+  });
+
   for (const scheme of ["light", "dark"] as const) {
     test(`has no violation that axe finds, in ${scheme} colours`, async () => {
       const { page } = browser;
