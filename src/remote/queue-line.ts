@@ -10,6 +10,8 @@ import type { Key } from "./sign.ts";
 
 /** After a failure of the server it is tried again. */
 const againMs = 500;
+/** How often it is tried to take a task out. */
+const withdrawTries = 20;
 /** A message must be in the stream by then, or it is sent again; the server drops the second one. */
 const publishMs = 2_000;
 
@@ -72,9 +74,23 @@ export class QueueLine {
 
   /** Takes a task out again; one that a worker has is finished there all the same. */
   withdraw(sequence: number): void {
-    const withdrawal = this.options.manager.streams.deleteMessage(streams.tasks, sequence, false).catch(() => {});
+    const withdrawal = this.takeOut(sequence);
     this.withdrawals.add(withdrawal);
     void withdrawal.then(() => this.withdrawals.delete(withdrawal));
+  }
+
+  private async takeOut(sequence: number): Promise<void> {
+    const { manager, clock } = this.options;
+    for (let tries = 0; tries < withdrawTries; tries++) {
+      try {
+        await manager.streams.deleteMessage(streams.tasks, sequence, false);
+        return;
+      } catch (e) {
+        // Finished meanwhile; otherwise the server is away, and would still have it when it comes back.
+        if (/found/i.test(String(e))) return;
+        await clock.wait(againMs);
+      }
+    }
   }
 
   /** Whether a task is in the stream: not finished by anybody. Null when the server does not answer. */

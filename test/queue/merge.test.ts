@@ -103,7 +103,7 @@ describe.skipIf(noServer !== null)("a queue", () => {
         while (workers.every((w) => w.report().tasks < 5)) await new Promise((resolve) => setTimeout(resolve, 10));
         await server.restart(300);
         const outcome = await running;
-        expect([outcome.sha256, outcome.fellBack]).toEqual([alone, false]);
+        expect([outcome.sha256, outcome.fellBack, outcome.left.tasks]).toEqual([alone, false, 0]);
       }),
     ));
 
