@@ -109,7 +109,7 @@ async function openModel(
         hint: "Write it as base+adapter, or give the recipe a base_model.",
       });
     }
-    const whole = await openModel(named, null, places, host, round);
+    const whole = await openBase(named, display, places, host, round);
     return { ...whole, model: adaptModel(whole.model, adapter, display, round) };
   }
   return { model: withScales(await openCheckpoint(display, location.folder, { file: location.file })), location };
@@ -131,7 +131,7 @@ async function fold(
   return adaptModel(model, await openAdapter(show(lora), location.folder), display, round);
 }
 
-/** The base that an export says it was made with, which may lie elsewhere by now. */
+/** The base that an adapter or an export says it was made with, which may lie elsewhere by now. */
 async function openBase(
   base: ModelReference,
   display: string,
