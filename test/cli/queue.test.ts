@@ -59,91 +59,94 @@ const hash = (out: string) =>
 const merge = (out: string, args: readonly string[] = []) =>
   start(["merge", "examples/dare-ties.yml", out, "--json", "--slice", "4096", ...args], { env });
 
-describe.skipIf(noServer !== null)("a queue with workers in processes of their own", () => {
-  let server: Server;
-  let workers: Worker[] = [];
-  let alone = "";
-  const queue = () => ["--queue", server.url, "--workers", "0"];
-  beforeAll(async () => {
-    server = await startServer();
-    const deno = existsSync(denoProgram[0]!) ? denoProgram : bunProgram;
-    workers = await Promise.all([
-      work(bunProgram, ["--queue", server.url, "--name", "one"]),
-      work(deno, ["--queue", server.url, "--name", "two", "--allow-root", root]),
-    ]);
-    alone = await inFolder(async (folder) => {
-      expect((await merge(join(folder, "out"))).exit).toBe(0);
-      return hash(join(folder, "out"));
-    });
-  });
-  afterAll(async () => {
-    for (const child of children) child.kill("SIGKILL");
-    await Promise.all(workers.map(({ told }) => told));
-    await server?.stop();
-  });
-
-  test("gives the same bytes, and both do their share", () =>
-    inFolder(async (folder) => {
-      const outcome = await merge(join(folder, "out"), queue());
-      expect([outcome.exit, hash(join(folder, "out"))]).toEqual([0, alone]);
-      const { nodes } = JSON.parse(outcome.out) as { nodes: { url: string; state: string; tasks: number }[] };
-      expect(nodes.map((n) => [n.url.replace(/-.*/, ""), n.state]).sort()).toEqual([
-        ["queue:one", "done"],
-        ["queue:two", "done"],
+describe.skipIf(noServer !== null)(
+  `a queue with workers in processes of their own${noServer ? ` (skipped: ${noServer})` : ""}`,
+  () => {
+    let server: Server;
+    let workers: Worker[] = [];
+    let alone = "";
+    const queue = () => ["--queue", server.url, "--workers", "0"];
+    beforeAll(async () => {
+      server = await startServer();
+      const deno = existsSync(denoProgram[0]!) ? denoProgram : bunProgram;
+      workers = await Promise.all([
+        work(bunProgram, ["--queue", server.url, "--name", "one"]),
+        work(deno, ["--queue", server.url, "--name", "two", "--allow-root", root]),
       ]);
-      expect(Math.min(...nodes.map((n) => n.tasks))).toBeGreaterThan(0);
-      expect(nodes.reduce((sum, n) => sum + n.tasks, 0)).toBeGreaterThanOrEqual(190);
-    }));
+      alone = await inFolder(async (folder) => {
+        expect((await merge(join(folder, "out"))).exit).toBe(0);
+        return hash(join(folder, "out"));
+      });
+    });
+    afterAll(async () => {
+      for (const child of children) child.kill("SIGKILL");
+      await Promise.all(workers.map(({ told }) => told));
+      await server?.stop();
+    });
 
-  test("goes on when a worker is killed with tasks in its hands", () =>
-    inFolder(async (folder) => {
-      const doomed = await work(bunProgram, ["--queue", server.url, "--name", "doomed"]);
-      const running = merge(join(folder, "out"), [...queue(), "--queue-lease", "1"]);
-      // Stopped first: whatever it has taken by then, it can neither finish nor give back.
-      setTimeout(() => doomed.child.kill("SIGSTOP"), 700);
-      setTimeout(() => doomed.child.kill("SIGKILL"), 1000);
-      const outcome = await running;
-      expect([outcome.exit, hash(join(folder, "out"))]).toEqual([0, alone]);
-    }));
+    test("gives the same bytes, and both do their share", () =>
+      inFolder(async (folder) => {
+        const outcome = await merge(join(folder, "out"), queue());
+        expect([outcome.exit, hash(join(folder, "out"))]).toEqual([0, alone]);
+        const { nodes } = JSON.parse(outcome.out) as { nodes: { url: string; state: string; tasks: number }[] };
+        expect(nodes.map((n) => [n.url.replace(/-.*/, ""), n.state]).sort()).toEqual([
+          ["queue:one", "done"],
+          ["queue:two", "done"],
+        ]);
+        expect(Math.min(...nodes.map((n) => n.tasks))).toBeGreaterThan(0);
+        expect(nodes.reduce((sum, n) => sum + n.tasks, 0)).toBeGreaterThanOrEqual(190);
+      }));
 
-  test("SIGTERM ends a worker in good order, and so does a time without tasks", async () => {
-    const [stopped, idle] = await Promise.all([
-      work(bunProgram, ["--queue", server.url]),
-      work(bunProgram, ["--queue", server.url, "--idle", "1"]),
-    ]);
-    stopped!.child.kill("SIGTERM");
-    for (const { child, told } of [stopped!, idle!]) {
-      expect(await told).toMatchObject({ tasks: 0, dropped: 0 });
-      expect(child.exitCode).toBe(0);
-    }
-  });
+    test("goes on when a worker is killed with tasks in its hands", () =>
+      inFolder(async (folder) => {
+        const doomed = await work(bunProgram, ["--queue", server.url, "--name", "doomed"]);
+        const running = merge(join(folder, "out"), [...queue(), "--queue-lease", "1"]);
+        // Stopped first: whatever it has taken by then, it can neither finish nor give back.
+        setTimeout(() => doomed.child.kill("SIGSTOP"), 700);
+        setTimeout(() => doomed.child.kill("SIGKILL"), 1000);
+        const outcome = await running;
+        expect([outcome.exit, hash(join(folder, "out"))]).toEqual([0, alone]);
+      }));
 
-  test("another server without JetStream is refused", async () => {
-    const plain = await startServer([]);
-    try {
-      for (const args of [["worker"], ["merge", "examples/dare-ties.yml", "/no/out"]]) {
-        const { exit, err } = await start([...args, "--queue", plain.url], { env });
-        expect([exit, err]).toEqual([69, expect.stringContaining("the server runs without JetStream")]);
+    test("SIGTERM ends a worker in good order, and so does a time without tasks", async () => {
+      const [stopped, idle] = await Promise.all([
+        work(bunProgram, ["--queue", server.url]),
+        work(bunProgram, ["--queue", server.url, "--idle", "1"]),
+      ]);
+      stopped!.child.kill("SIGTERM");
+      for (const { child, told } of [stopped!, idle!]) {
+        expect(await told).toMatchObject({ tasks: 0, dropped: 0 });
+        expect(child.exitCode).toBe(0);
       }
-    } finally {
-      await plain.stop();
-    }
-  });
+    });
 
-  test("a server that wants a password says so, and no password is shown", async () => {
-    const closed = await startServer(["-js", "--user", "braid", "--pass", "secret"]);
-    try {
-      const with_ = (who: string) => closed.url.replace("nats://", `nats://${who}@`);
-      const wrong = await start(["worker", "--queue", with_("braid:mistaken")], { env });
-      expect([wrong.exit, wrong.err]).toEqual([69, expect.stringContaining("it does not let this user in")]);
-      expect(wrong.err + wrong.out).not.toContain("mistaken");
-      const right = await start(["worker", "--queue", with_("braid:secret"), "--idle", "1"], { env });
-      expect([right.exit, right.out.includes("secret")]).toEqual([0, false]);
-    } finally {
-      await closed.stop();
-    }
-  });
-});
+    test("another server without JetStream is refused", async () => {
+      const plain = await startServer([]);
+      try {
+        for (const args of [["worker"], ["merge", "examples/dare-ties.yml", "/no/out"]]) {
+          const { exit, err } = await start([...args, "--queue", plain.url], { env });
+          expect([exit, err]).toEqual([69, expect.stringContaining("the server runs without JetStream")]);
+        }
+      } finally {
+        await plain.stop();
+      }
+    });
+
+    test("a server that wants a password says so, and no password is shown", async () => {
+      const closed = await startServer(["-js", "--user", "braid", "--pass", "secret"]);
+      try {
+        const with_ = (who: string) => closed.url.replace("nats://", `nats://${who}@`);
+        const wrong = await start(["worker", "--queue", with_("braid:mistaken")], { env });
+        expect([wrong.exit, wrong.err]).toEqual([69, expect.stringContaining("it does not let this user in")]);
+        expect(wrong.err + wrong.out).not.toContain("mistaken");
+        const right = await start(["worker", "--queue", with_("braid:secret"), "--idle", "1"], { env });
+        expect([right.exit, right.out.includes("secret")]).toEqual([0, false]);
+      } finally {
+        await closed.stop();
+      }
+    });
+  },
+);
 
 describe("a queue is refused", () => {
   test("when nobody answers there", async () => {
