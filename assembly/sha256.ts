@@ -15,7 +15,6 @@ const K: usize = memory.data<u32>([
 /** The schedule of one block: 64 words. */
 const W: usize = memory.data(256, 16);
 
-// @ts-ignore: decorator
 @inline function bigEndian(x: u32): u32 {
   return bswap<u32>(x);
 }
@@ -95,12 +94,10 @@ export function sha256_blocks(state: usize, input: usize, blocks: i32): void {
   store<u32>(state, h0, 28);
 }
 
-// @ts-ignore: decorator
 @inline function s0Of(x: u32): u32 {
   return rotr<u32>(x, 2) ^ rotr<u32>(x, 13) ^ rotr<u32>(x, 22);
 }
 
-// @ts-ignore: decorator
 @inline function s1Of(x: u32): u32 {
   return rotr<u32>(x, 6) ^ rotr<u32>(x, 11) ^ rotr<u32>(x, 25);
 }
