@@ -1,19 +1,25 @@
 // The nodes of a `braid merge`: from its options to an executor, and what is told of them while it goes on and at the end.
 
+import { localFiles } from "../bytes/file.ts";
 import { fail } from "../errors.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import { fileOpener } from "../exec/local.ts";
 import type { FileHash, Host, MergeRequest } from "../host.ts";
 import { realClock } from "../remote/clock.ts";
+import { type Copy, checkCopy, copyUrl } from "../remote/copies.ts";
 import type { NodesExecutor } from "../remote/executor.ts";
 import { createInputs } from "../remote/inputs.ts";
 import { nodeLimits } from "../remote/limits.ts";
 import type { NodeReport } from "../remote/member.ts";
+import { openCheckpoint } from "../tensor/checkpoint.ts";
+import { resolveModel } from "../tensor/locate.ts";
+import { readPlaces } from "./environment.ts";
 import { RestartingHash } from "./file-hash.ts";
 import { formatCount, plural, printable } from "./format.ts";
 import { checkInsecure, listen, originOf } from "./listen.ts";
 import type { Context } from "./main.ts";
 import { createNodeExecutor, elsewhereOf } from "./node-executor.ts";
+import type { InputUrl } from "./node-options.ts";
 import { readNodes, watchNodes } from "./nodes-file.ts";
 import { createQueueTasks, type QueueTerms, queueNodes } from "./queue-executor.ts";
 import type { Screen } from "./terminal.ts";
@@ -28,6 +34,7 @@ export interface NodeOptions {
   readonly redundancy: number;
   readonly serveInputs: { readonly host: string; readonly port: number } | undefined;
   readonly inputsUrl: URL | undefined;
+  readonly inputUrl: readonly InputUrl[];
   readonly insecureHttp: boolean;
   readonly workers: number | undefined;
   readonly quiet: boolean;
@@ -41,13 +48,19 @@ export const noNodes = {
   redundancy: 1,
   serveInputs: undefined,
   inputsUrl: undefined,
+  inputUrl: [],
   insecureHttp: false,
 };
 
 /** A node came, went, or is not believed any more; `seconds` after the merge began. */
 export type NodeEvent = NodeReport & { readonly seconds: number };
 
+/** A hub that says nothing for so long is not there. */
+const copyMs = 30_000;
+
 export interface MergeNodes {
+  /** Compares what is said to be on a hub with the local files, before the merge; `folder` is the recipe's. */
+  checkCopies(folder: string): Promise<void>;
   createExecutor(job: Job, workers: number, pool: (workers: number) => Executor): Executor;
   /** What a node wrote may be put right after it was hashed. */
   hashFile(make: Host["hashFile"]): Host["hashFile"];
@@ -81,10 +94,13 @@ export function createMergeNodes(
         hint: "Leave --workers out, or name nodes or a queue.",
       });
     }
-    if (serveInputs || redundancy > 1)
-      fail("usage", `Cannot use ${serveInputs ? "--serve-inputs" : "--redundancy"} without --node or --nodes-file`);
+    const needy = serveInputs ? "--serve-inputs" : redundancy > 1 ? "--redundancy" : "--input-url";
+    if (serveInputs || redundancy > 1 || options.inputUrl.length > 0)
+      fail("usage", `Cannot use ${needy} without --node or --nodes-file`);
     if (!queue) return null;
   }
+  if (queue && options.inputUrl.length > 0)
+    fail("usage", "Cannot use --input-url with --queue: workers of a queue fetch from the coordinator");
   if (serveInputs) checkInsecure(serveInputs.host, options.insecureHttp);
   const first = listed();
   const token = named ? readToken(options.nodeTokenFile, context.env) : null;
@@ -94,6 +110,7 @@ export function createMergeNodes(
   const reports = new Map<string, NodeReport>();
   const events: NodeEvent[] = [];
   const hashes = new Map<string, RestartingHash>();
+  const copies = new Map<string, Copy>();
   let current: NodesExecutor | null = null;
   const hear = (report: NodeReport): void => {
     reports.set(report.url, report);
@@ -143,6 +160,7 @@ export function createMergeNodes(
       redundancy,
       report: hear,
       changed,
+      copies,
       ...(inputs && origin ? { served: inputs.at(origin) } : {}),
     });
     current = executor;
@@ -175,7 +193,25 @@ export function createMergeNodes(
     };
   }
 
+  async function checkCopies(recipeFolder: string): Promise<void> {
+    const { signal } = context;
+    const impatient = (url: string, init: RequestInit) =>
+      fetch(url, { ...init, signal: AbortSignal.any([signal, AbortSignal.timeout(copyMs)]) });
+    for (const { place, url } of options.inputUrl) {
+      const { folder, file } = await resolveModel(place, { ...readPlaces(context.env), recipeFolder }, localFiles);
+      for (const { name, location } of (await openCheckpoint(place, folder, { file })).files) {
+        const local = await folder.open(name);
+        try {
+          copies.set(location, await checkCopy(local, copyUrl(url, name), { place, fetch: impatient, clock, signal }));
+        } finally {
+          await local.close();
+        }
+      }
+    }
+  }
+
   return {
+    checkCopies,
     createExecutor,
     hashFile: (make) => (path, worked) => {
       const hash = new RestartingHash((): FileHash => make(path, worked));

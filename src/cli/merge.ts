@@ -167,6 +167,7 @@ export async function mergeRecipe(
     workers: command.workers === 0 ? 1 : command.workers,
   });
   const request = nodes ? nodes.request(asked) : asked;
+  await nodes?.checkCopies(asked.recipe.folder);
   const { overwrite, profile } = command;
   if (command.asAdapter !== undefined) {
     if (command.exportMasks)

@@ -5,6 +5,7 @@ import { fileOpener } from "../exec/local.ts";
 import type { Elsewhere } from "../plan/memory.ts";
 import type { NodeAddress } from "../remote/client.ts";
 import { realClock } from "../remote/clock.ts";
+import type { Copies } from "../remote/copies.ts";
 import { createNodesExecutor, type NodesExecutor } from "../remote/executor.ts";
 import { createInlineKernels } from "../remote/kernels.ts";
 import { nodeLimits } from "../remote/limits.ts";
@@ -30,6 +31,7 @@ export interface NodeExecutorOptions {
   readonly pool: (workers: number) => Executor;
   readonly redundancy: number;
   readonly served?: ServedInputs;
+  readonly copies: Copies;
   readonly report: (report: NodeReport) => void;
   /** Bytes of this output changed after they were taken for final. */
   readonly changed: (path: string) => void;

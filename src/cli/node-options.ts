@@ -6,6 +6,7 @@ import { multiple, optional, withDefault } from "@optique/core/modifiers";
 import { option } from "@optique/core/primitives";
 import { integer, port, string, url, type ValueParser } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
+import { copyFault } from "../remote/copies.ts";
 
 export const defaultPort = 7433;
 
@@ -23,6 +24,28 @@ export const listenAddress: ValueParser<"sync", { host: string; port: number }> 
     return { success: true, value: { host: v6 ?? name ?? "127.0.0.1", port: number } };
   },
   format: ({ host, port: number }) => `${host.includes(":") ? `[${host}]` : host}:${number}`,
+};
+
+/** Where else the files of a model are. */
+export interface InputUrl {
+  readonly place: string;
+  readonly url: URL;
+}
+
+export const inputUrl: ValueParser<"sync", InputUrl> = {
+  mode: "sync",
+  metavar: "PLACE=URL",
+  placeholder: { place: "", url: new URL("https://host") },
+  parse(input) {
+    const [, place, address] = /^(.+?)=(\w+:\/\/.+)$/.exec(input) ?? [];
+    if (place === undefined || !URL.canParse(address!))
+      return { success: false, error: message`${input} is not PLACE=URL: a model, and the address of its files.` };
+    const url = new URL(address!);
+    const fault = copyFault(url);
+    if (fault !== null) return { success: false, error: message`Cannot use ${address!}: ${text(fault)}.` };
+    return { success: true, value: { place, url } };
+  },
+  format: ({ place, url }) => `${place}=${url.href}`,
 };
 
 export const nodeTokenOption = optional(
@@ -58,6 +81,11 @@ export const nodeOptions = object("Nodes", {
   inputsUrl: optional(
     option("--inputs-url", nodeUrl, {
       description: message`Where nodes reach ${text("--serve-inputs")}, when that is another address.`,
+    }),
+  ),
+  inputUrl: multiple(
+    option("--input-url", inputUrl, {
+      description: message`The files of the model PLACE, as the recipe spells it, are also at URL/NAME (https): nodes that may fetch from that host (${text("serve --allow-host")}) read them there. May be given several times.`,
     }),
   ),
   insecureHttp: option("--insecure-http", {

@@ -10,13 +10,14 @@ import { type Attempt, type Call, createCall, partsFor } from "./call.ts";
 import { type Errand, type Fetch, type NodeAddress, NodeError } from "./client.ts";
 import type { Clock } from "./clock.ts";
 import { confirmHelped } from "./confirm.ts";
+import type { Copies } from "./copies.ts";
 import { joinResults } from "./cut.ts";
 import { type OwnKernels, sliceStart, type TaskResult } from "./kernels.ts";
 import { type NodeLimits, nodeLimits } from "./limits.ts";
 import type { Member, NodeReport } from "./member.ts";
 import { OutputFiles } from "./outputs.ts";
 import { Pace } from "./pace.ts";
-import { Pointers, type ServedInputs } from "./pointers.ts";
+import { type LeftOut, Pointers, type ServedInputs } from "./pointers.ts";
 import { rangesOf } from "./ranges.ts";
 import { Rework } from "./rework.ts";
 import { Roster } from "./roster.ts";
@@ -61,6 +62,8 @@ export interface NodesOptions {
   readonly redundancy?: number;
   /** This coordinator's inputs, where nodes can fetch them. */
   readonly served?: ServedInputs;
+  /** Inputs that are on a hub or in a bucket too. */
+  readonly copies?: Copies;
   /** Bytes of an output, by its index in the job, changed after they were taken for final: whoever hashed them begins anew. */
   readonly changed?: (file: number) => void;
 }
@@ -117,7 +120,7 @@ class Nodes implements NodesExecutor {
     this.redundancy = Math.max(1, options.redundancy ?? 1);
     this.local = options.local;
     this.files = new OutputFiles(job, opener);
-    this.pointers = new Pointers(job, opener, options.served ?? null);
+    this.pointers = new Pointers(job, opener, options.served ?? null, options.copies ?? null);
     this.auditor = new Auditor({ files: this.files, kernels, random });
     this.rework = new Rework({
       auditor: this.auditor,
@@ -323,10 +326,8 @@ class Nodes implements NodesExecutor {
     const fill: Errand["fill"] = (range, target) =>
       this.files.read({ file: range.file, start: range.start }, 0, target);
     // What a node cannot read or write itself is sent.
-    for (let carry = false; ; ) {
-      const { locators, target } = carry
-        ? { locators: [], target: null }
-        : await this.pointers.of(task, ranges, member);
+    for (let without: LeftOut = "nothing"; ; ) {
+      const { locators, target } = await this.pointers.of(task, ranges, member, without);
       // Strangers are not told where things are, and a copy must not write over the first one.
       const may = whole && this.redundancy === 1 && call.attempts.size === 1 && !call.local;
       const own = may ? target : null;
@@ -341,11 +342,7 @@ class Nodes implements NodesExecutor {
         if (!(error instanceof NodeError) || error.fault !== "locator" || locators.length === 0) throw error;
         attempt.writes = false;
         if (own) member.writesItself = false;
-        else if (!locators.some((l) => "url" in l)) member.readsPaths = false;
-        else {
-          member.addressFailures++;
-          carry = true;
-        }
+        else without = this.pointers.blame(locators, member, without);
       }
     }
   }

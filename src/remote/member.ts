@@ -57,9 +57,12 @@ export class Member {
   roots: readonly string[] = [];
   writeRoots: readonly string[] = [];
   origins: readonly string[] = [];
+  /** Hosts that it fetches from. */
+  hosts: readonly string[] = [];
   readsPaths = true;
   /** It could not, so many times: a server may be busy for once. */
   addressFailures = 0;
+  copyFailures = 0;
   writesItself = true;
   /** Others help it, and what it did may be recalled. */
   relays = false;
@@ -109,6 +112,10 @@ export class Member {
 
   get readsAddresses(): boolean {
     return this.addressFailures < maxAddressFailures;
+  }
+
+  get readsCopies(): boolean {
+    return this.copyFailures < maxAddressFailures;
   }
 
   /** Its first tasks were computed here whole, and were right. */
@@ -180,6 +187,7 @@ export class Member {
       this.roots = about.roots;
       this.writeRoots = about.writeRoots ?? [];
       this.origins = about.origins ?? [];
+      this.hosts = about.hosts ?? [];
       this.relays = about.relays ?? false;
       this.state = "ready";
       this.report("ready", `${about.cores} ${about.cores === 1 ? "core" : "cores"}, ${about.runtime}`);

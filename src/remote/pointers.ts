@@ -1,9 +1,10 @@
-// Where a node finds the bytes of a task without being sent them: on a disk that it shares, or at this coordinator's address.
+// Where a node finds the bytes of a task without being sent them: on a disk that it shares, on a hub, or at this coordinator's address.
 
 import type { Job } from "../exec/executor.ts";
 import type { Opener } from "../exec/files.ts";
 import type { Task } from "../kernel/program.ts";
 import type { Call } from "./call.ts";
+import type { Copies, Copy } from "./copies.ts";
 import type { Member } from "./member.ts";
 import { pathVersion, targetVersion } from "./places.ts";
 import type { Range } from "./ranges.ts";
@@ -17,6 +18,9 @@ export interface ServedInputs {
   locate(file: number): Promise<{ readonly url: string; readonly version: string }>;
 }
 
+/** Where a node is not pointed at: at hubs, or anywhere at all. */
+export type LeftOut = "nothing" | "copies" | "all";
+
 const below = (path: string, roots: readonly string[]) =>
   roots.some((root) => path.startsWith(root.endsWith("/") ? root : `${root}/`));
 
@@ -24,14 +28,17 @@ export class Pointers {
   private readonly job: Job;
   private readonly opener: Opener;
   private readonly served: ServedInputs | null;
+  /** By file of the job. */
+  private readonly copies: readonly (Copy | undefined)[];
   private readonly versions = new Map<number, Promise<string>>();
   /** Files that are below a node's roots. Every dispatch asks for every free node, and comparing paths was a third of it. */
   private readonly shared = new WeakMap<readonly string[], readonly boolean[]>();
 
-  constructor(job: Job, opener: Opener, served: ServedInputs | null) {
+  constructor(job: Job, opener: Opener, served: ServedInputs | null, copies: Copies | null = null) {
     this.job = job;
     this.opener = opener;
     this.served = served;
+    this.copies = copies ? job.files.map(({ path, mode }) => (mode === "read" ? copies.get(path) : undefined)) : [];
   }
 
   /** Whether a node reads all that a task needs itself. */
@@ -44,14 +51,19 @@ export class Pointers {
     task: Task,
     ranges: readonly Range[],
     member: Member,
+    without: LeftOut = "nothing",
   ): Promise<{ locators: Locator[]; target: Target | null }> {
+    if (without === "all") return { locators: [], target: null };
     const locators: Locator[] = [];
     let paths = true;
     for (const file of new Set(ranges.map((r) => r.file))) {
-      const how = this.reads(file, member);
+      const how = this.reads(file, member, without === "nothing");
       if (how !== "path") paths = false;
       if (how === "path") locators.push({ file, path: this.path(file), version: await this.version(file) });
-      else if (how === "address") locators.push({ file, ...(await this.served!.locate(file)) });
+      else if (how === "copy") {
+        const { url, version } = this.copies[file]!;
+        locators.push({ file, url, version });
+      } else if (how === "address") locators.push({ file, ...(await this.served!.locate(file)) });
     }
     // Only a node that reads every byte of a task itself writes it too: others need its bytes in their hands anyway.
     if (!paths || task.kind !== "merge" || !member.writesItself) return { locators, target: null };
@@ -60,8 +72,25 @@ export class Pointers {
     return { locators, target: { path, version: await this.version(task.output.file) } };
   }
 
-  private reads(file: number, member: Member): "path" | "address" | null {
+  /** A node could not read what it was pointed at: what it is not to be pointed at when it is asked again. */
+  blame(locators: readonly Locator[], member: Member, without: LeftOut): LeftOut {
+    const addresses = locators.filter((l) => "url" in l);
+    if (addresses.length === 0) {
+      member.readsPaths = false;
+      return without;
+    }
+    if (addresses.some((l) => this.copies[l.file]?.url === l.url)) {
+      member.copyFailures++;
+      return "copies";
+    }
+    member.addressFailures++;
+    return "all";
+  }
+
+  private reads(file: number, member: Member, copies = true): "path" | "copy" | "address" | null {
     if (member.readsPaths && member.roots.length > 0 && this.sharedWith(member.roots)[file]) return "path";
+    const copy = copies && member.readsCopies ? this.copies[file] : undefined;
+    if (copy && member.hosts.includes(copy.host)) return "copy";
     const { served } = this;
     return served && member.readsAddresses && member.origins.includes(served.origin) ? "address" : null;
   }

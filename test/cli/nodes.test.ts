@@ -221,6 +221,17 @@ test.each([
     ["--node", "http://127.0.0.1:9", "--serve-inputs", "a:b"],
     "neither a port nor address:port",
   ],
+  ["a hub without nodes", ["--input-url", "models/base=https://hub.example/base"], "--input-url without --node"],
+  [
+    "a hub by http",
+    ["--node", "http://127.0.0.1:9", "--input-url", "models/base=http://hub.example/base"],
+    "https on port 443 only",
+  ],
+  [
+    "a hub of no model",
+    ["--node", "http://127.0.0.1:9", "--input-url", "https://hub.example/base"],
+    "is not PLACE=URL",
+  ],
 ] as const)("serving %s is refused", async (_, args, says) => {
   const { exit, err } = await start(["merge", "examples/dare-ties.yml", "/no/out", ...args]);
   expect([exit, err.includes(says)]).toEqual([2, true]);
