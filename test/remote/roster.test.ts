@@ -135,7 +135,16 @@ describe("with two that must agree", () => {
 
   test("a liar is found by the first slice on which the other one differs", () =>
     withTempFolder(async (temp) => {
-      const apps = [testApp({ kernels: oneBit }), testApp(), testApp()];
+      // It tells no lies about small tensors, and those may be what it is asked first.
+      let honest = 0;
+      const liar: NodeKernels = {
+        ...oneBit,
+        async run(task, data, signal) {
+          if (task.kind !== "merge" || task.count < 4096) honest++;
+          return oneBit.run(task, data, signal);
+        },
+      };
+      const apps = [testApp({ kernels: liar }), testApp(), testApp()];
       const { sha256, reports } = await mergeWithNodes(join(temp, "out"), {
         nodes: 3,
         fetch: appFetch(apps),
@@ -144,7 +153,9 @@ describe("with two that must agree", () => {
         ...redundancy,
       });
       expect(sha256).toBe(alone);
-      expect(reports.filter((r) => r.state === "banned").map((r) => [r.url, r.tasks])).toEqual([["http://node0", 0]]);
+      const banned = reports.filter((r) => r.state === "banned");
+      expect(banned.map((r) => r.url)).toEqual(["http://node0"]);
+      expect(banned[0]!.tasks).toBeLessThanOrEqual(honest);
     }));
 
   test("a liar that begins late is found though nothing is recomputed", () =>
