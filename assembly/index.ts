@@ -113,6 +113,11 @@ export {
    * were counted: it stops before a block whose inputs, or deltas, may hold an infinity or NaN.
    */
   survey_brackets_bf16,
+  /**
+   * (slots, count, low, shift): moves the slots that hold anything to the front and returns how many. The key of one that has seen
+   * several becomes 2^31 + the first that it could hold.
+   */
+  used_slots,
   /** (x, key, count) → how many have this key. */
   equals,
   /** (x, key, n, count) → the index of the n-th (from 0) that has this key, or −1. */
@@ -201,6 +206,8 @@ export {
   /** (out, base, inputs, scales, masks, models, lambda, count): with x − base selected by a mask where its pointer is not 0. */
   merge_dare_bf16,
   merge_dare_f32,
+  /** (out, base, inputs, scales, lows, highs, models, lambda, count): with a window of keys of each x − base, both limits included. */
+  merge_window_bf16,
   /**
    * (out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count): x − base selected by its mask,
    * trimmed to keys ≥ above (0 keeps all), scaled by c, then `elect` by sum with factors of 1.

@@ -14,6 +14,7 @@
 import { No, widthOf, Yes } from "./pairs";
 import { summed } from "./sums";
 import { electedFew, electedMany, trimsInfinity } from "./vote";
+import { windowed } from "./windowed";
 
 /** More models than this take the separate kernels. */
 const maxModels: usize = 64;
@@ -177,6 +178,27 @@ export function merge_dare_f32(
   count: usize,
 ): i32 {
   return sumMasked<Yes>(out, base, inputs, scales, masks, models, lambda, count);
+}
+
+export function merge_window_bf16(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  lows: usize,
+  highs: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  if (models < 1 || models > maxModels) unreachable();
+  const whole = count & ~15;
+  let beyond = windowed(out, base, inputs, scales, lows, highs, models, lambda, whole);
+  if (whole == count) return beyond;
+  gatherTail<No>(base, inputs, 0, models, whole, count - whole);
+  beyond |= windowed(tailOut, tailBase, tailInputPointers, scales, lows, highs, models, lambda, 16);
+  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  return beyond;
 }
 
 // ---- Elections.

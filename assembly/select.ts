@@ -1,7 +1,7 @@
 // Finding the k-th largest magnitude without sorting: keys (the bits of |x|, which order as |x| does) counted in bins.
 
 import { loadPart } from "./lanes";
-import { evens, isBeyond, larger, odds, unitUpper, upperHalves } from "./pairs";
+import { evens, isBeyond, larger, No, odds, unitUpper, upperHalves, Yes } from "./pairs";
 
 /** Keys have 31 bits, so "key ≥ limit" is a signed compare with limit − 1; limits above 2^31 are as good as 2^31. */
 function floorOf(limit: u32): i32 {
@@ -18,6 +18,29 @@ function sumLanes(v: v128): i32 {
 // finds its key as well: deltas of bf16 take few distinct values.
 
 const mixed: u32 = 0xffffffff;
+
+/** Set in front of the first key of a slot that has seen several; keys have 31 bits. */
+const several: u32 = 0x80000000;
+
+export function used_slots(slots: usize, count: usize, low: u32, shift: u32): usize {
+  let to = slots;
+  const end = slots + (count << 3);
+  for (let from = slots; from < end; from += 8) {
+    // Most hold nothing: they are passed eight at a time.
+    while (from + 64 <= end) {
+      const upToFour = v128.or(v128.load(from), v128.load(from, 16));
+      if (v128.any_true(v128.or(upToFour, v128.or(v128.load(from, 32), v128.load(from, 48))))) break;
+      from += 64;
+    }
+    if (from >= end) break;
+    const slot = load<u64>(from);
+    if (slot == 0) continue;
+    const key = <u32>slot == mixed ? several + low + (<u32>((from - slots) >> 3) << shift) : <u32>slot;
+    store<u64>(to, (slot >> 32 << 32) | key);
+    to += 8;
+  }
+  return (to - slots) >> 3;
+}
 
 /** Keys of a vector or two, on their way to the slots. */
 const spill: usize = memory.data(32, 16);
@@ -139,8 +162,10 @@ const packing: usize = memory.data<u8>([
   4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 128, 128, 128, 128,
   0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
 ], 16);
-/** Keys in a bracket, of a step of `stepElements`; a vector is stored behind the last of them. */
+/** Of a step, the vectors that hold keys in a bracket: addresses, and room for one more. */
 const stepElements: usize = 1024;
+const hits: usize = memory.data((128 + 1) * 4, 16);
+/** Keys in a bracket, of a step; a vector is stored behind the last of them. */
 const inside: usize = memory.data(1024 * 4 + 16, 16);
 /** Eight elements of the input, eight of the base. */
 const ragged: usize = memory.data(32, 16);
@@ -151,6 +176,93 @@ function packLanes(to: usize, keys: v128, mask: v128): usize {
   const which = <usize>i32x4.bitmask(mask);
   v128.store(to, i8x16.swizzle(keys, v128.load(packing + (which << 4))));
   return to + (<usize>popcnt(which) << 2);
+}
+
+/** Which keys are above `lows`, but neither above `highs` nor `hots`. */
+@inline
+function within(keys: v128, lows: v128, highs: v128, hots: v128): v128 {
+  return v128.xor(i32x4.gt_s(keys, lows), v128.xor(i32x4.gt_s(keys, highs), i32x4.eq(keys, hots)));
+}
+
+/** `bracket_bf16`; with `Key`, it counts those above and at `wanted` as well, as `countKey` does. */
+function countBracket<Key>(
+  slots: usize,
+  x: usize,
+  base: usize,
+  count: usize,
+  low: u32,
+  high: u32,
+  shift: u32,
+  hot: u32,
+  wanted: u32,
+): i32 {
+  const magnitude = v128.load32_splat(constants);
+  const unit = unitUpper();
+  const upper = upperHalves();
+  const highs = i32x4.splat(floorOf(high));
+  const hots = i32x4.splat(hot);
+  const lows = i32x4.splat(floorOf(low));
+  const key = i32x4.splat(wanted);
+  let above = i32x4.splat(0);
+  let equal = i32x4.splat(0);
+  let over = i32x4.splat(0);
+  let same = i32x4.splat(0);
+  let rest = (count << 1) & 15;
+  let end = x + (count << 1) - rest;
+  for (;;) {
+    if (x == end) {
+      if (rest == 0) break;
+      // The ragged end, padded with keys of 0, is a step of its own.
+      v128.store(ragged, loadPart(x, rest));
+      v128.store(ragged, loadPart(base, rest), 16);
+      x = ragged;
+      base = ragged + 16;
+      end = ragged + 16;
+      rest = 0;
+    }
+    // Which vectors hold keys in the bracket is as good as random, and a branch on it is mispredicted at every other one of them:
+    // they are noted without one, and looked at again.
+    const far = base - x;
+    const stop = min(end, x + (stepElements << 1));
+    let hit = hits;
+    for (; x < stop; x += 16) {
+      const v = v128.load(x);
+      const b = v128.load(x + far);
+      const even = evenKeys(v, b, unit, magnitude);
+      const odd = oddKeys(v, b, upper, magnitude);
+      const evenOver = i32x4.gt_s(even, highs);
+      const oddOver = i32x4.gt_s(odd, highs);
+      const evenSame = i32x4.eq(even, hots);
+      const oddSame = i32x4.eq(odd, hots);
+      above = i32x4.sub(above, i32x4.add(evenOver, oddOver));
+      equal = i32x4.sub(equal, i32x4.add(evenSame, oddSame));
+      const evenInside = v128.xor(i32x4.gt_s(even, lows), v128.xor(evenOver, evenSame));
+      const oddInside = v128.xor(i32x4.gt_s(odd, lows), v128.xor(oddOver, oddSame));
+      if (isFloat<Key>()) {
+        over = i32x4.sub(over, i32x4.add(i32x4.gt_s(even, key), i32x4.gt_s(odd, key)));
+        same = i32x4.sub(same, i32x4.add(i32x4.eq(even, key), i32x4.eq(odd, key)));
+      }
+      store<u32>(hit, <u32>x);
+      hit += <usize>i32(v128.any_true(v128.or(evenInside, oddInside))) << 2;
+    }
+    base = x + far;
+    let to = inside;
+    for (let h = hits; h < hit; h += 4) {
+      const at = <usize>load<u32>(h);
+      const v = v128.load(at);
+      const b = v128.load(at + far);
+      const even = evenKeys(v, b, unit, magnitude);
+      const odd = oddKeys(v, b, upper, magnitude);
+      to = packLanes(to, even, within(even, lows, highs, hots));
+      to = packLanes(to, odd, within(odd, lows, highs, hots));
+    }
+    for (let from = inside; from < to; from += 4) addKey(slots, load<u32>(from), 1, low, shift);
+  }
+  const hotKeys = sumLanes(equal);
+  if (hotKeys > 0) addKey(slots, hot, hotKeys, low, shift);
+  overKey = sumLanes(over);
+  atKey = sumLanes(same);
+  return sumLanes(above);
 }
 
 export function bracket_bf16(
@@ -168,53 +280,7 @@ export function bracket_bf16(
     if (atKey > 0) addKey(slots, low, atKey, low, shift);
     return overKey;
   }
-  const magnitude = v128.load32_splat(constants);
-  const unit = unitUpper();
-  const upper = upperHalves();
-  const highs = i32x4.splat(floorOf(high));
-  const hots = i32x4.splat(hot);
-  const lows = i32x4.splat(floorOf(low));
-  let above = i32x4.splat(0);
-  let equal = i32x4.splat(0);
-  let rest = (count << 1) & 15;
-  let end = x + (count << 1) - rest;
-  for (;;) {
-    if (x == end) {
-      if (rest == 0) break;
-      // The ragged end, padded with keys of 0, is a step of its own.
-      v128.store(ragged, loadPart(x, rest));
-      v128.store(ragged, loadPart(base, rest), 16);
-      x = ragged;
-      base = ragged + 16;
-      end = ragged + 16;
-      rest = 0;
-    }
-    // How many lanes are in the bracket is as good as random: they are moved together without a branch, and counted afterwards.
-    const stop = min(end, x + (stepElements << 1));
-    let to = inside;
-    for (; x < stop; x += 16, base += 16) {
-      const v = v128.load(x);
-      const b = v128.load(base);
-      const even = evenKeys(v, b, unit, magnitude);
-      const odd = oddKeys(v, b, upper, magnitude);
-      const evenOver = i32x4.gt_s(even, highs);
-      const oddOver = i32x4.gt_s(odd, highs);
-      const evenSame = i32x4.eq(even, hots);
-      const oddSame = i32x4.eq(odd, hots);
-      above = i32x4.sub(above, i32x4.add(evenOver, oddOver));
-      equal = i32x4.sub(equal, i32x4.add(evenSame, oddSame));
-      const evenInside = v128.xor(i32x4.gt_s(even, lows), v128.xor(evenOver, evenSame));
-      const oddInside = v128.xor(i32x4.gt_s(odd, lows), v128.xor(oddOver, oddSame));
-      if (v128.any_true(v128.or(evenInside, oddInside))) {
-        to = packLanes(to, even, evenInside);
-        to = packLanes(to, odd, oddInside);
-      }
-    }
-    for (let from = inside; from < to; from += 4) addKey(slots, load<u32>(from), 1, low, shift);
-  }
-  const hotKeys = sumLanes(equal);
-  if (hotKeys > 0) addKey(slots, hot, hotKeys, low, shift);
-  return sumLanes(above);
+  return countBracket<No>(slots, x, base, count, low, high, shift, hot, 0);
 }
 
 /** Elements of a block. */
@@ -249,26 +315,53 @@ class Bracket {
   isOneKey(): bool {
     return this.hot == this.low && this.high == this.low + 1;
   }
+
+  /** The other end of the same window, of which one is a key that stands alone: both take one loop. */
+  isPairedWith(other: Bracket): bool {
+    return this.x == other.x && this.base == other.base && this.isOneKey() != other.isOneKey();
+  }
+}
+
+function bracketAt(brackets: usize, i: usize): Bracket {
+  return changetype<Bracket>(brackets + i * offsetof<Bracket>());
+}
+
+/** Whether the i-th and the next one are the ends of a window that take one loop. */
+function isPair(brackets: usize, operands: usize, i: usize): bool {
+  return i + 1 < operands && bracketAt(brackets, i).isPairedWith(bracketAt(brackets, i + 1));
 }
 
 /** Whether the inputs of a block are finite; keys that stand alone are counted meanwhile. */
 function looksFinite(brackets: usize, operands: usize, first: usize, count: usize): bool {
   for (let i: usize = 0; i < operands; i++) {
-    const b = changetype<Bracket>(brackets + i * offsetof<Bracket>());
+    const b = bracketAt(brackets, i);
     const x = <usize>b.x + (first << 1);
     const base = <usize>b.base + (first << 1);
-    if (b.isOneKey()) {
+    const pair = isPair(brackets, operands, i);
+    if (b.isOneKey() && !pair) {
       if (countKey(x, base, count, b.low) >= infinite) return false;
       b.over = overKey;
       b.same = atKey;
     } else {
       // Of neighbours with the same inputs one look is enough.
-      const last = i > 0 ? changetype<Bracket>(brackets + (i - 1) * offsetof<Bracket>()) : b;
+      const last = i > 0 ? bracketAt(brackets, i - 1) : b;
       if ((i == 0 || last.x != b.x) && !isFinite16(x, count)) return false;
       if ((i == 0 || last.base != b.base) && !isFinite16(base, count)) return false;
     }
+    if (pair) i++;
   }
   return true;
+}
+
+function addAlone(b: Bracket, over: i32, same: i32): void {
+  b.above += over;
+  if (same > 0) addKey(b.slots, b.low, same, b.low, b.shift);
+}
+
+/** Both ends of a window: a bracket, and a key that stands alone. */
+function addPair(b: Bracket, alone: Bracket, at: u32, count: usize): void {
+  b.above += countBracket<Yes>(b.slots, b.x + at, b.base + at, count, b.low, b.high, b.shift, b.hot, alone.low);
+  addAlone(alone, overKey, atKey);
 }
 
 export function survey_brackets_bf16(brackets: usize, operands: usize, count: usize): usize {
@@ -276,14 +369,17 @@ export function survey_brackets_bf16(brackets: usize, operands: usize, count: us
   while (done < count) {
     const elements = min(blockElements, count - done);
     if (!looksFinite(brackets, operands, done, elements)) break;
+    const at = <u32>(done << 1);
     for (let i: usize = 0; i < operands; i++) {
-      const b = changetype<Bracket>(brackets + i * offsetof<Bracket>());
-      if (b.isOneKey()) {
-        b.above += b.over;
-        if (b.same > 0) addKey(b.slots, b.low, b.same, b.low, b.shift);
+      const b = bracketAt(brackets, i);
+      if (isPair(brackets, operands, i)) {
+        const other = bracketAt(brackets, ++i);
+        if (b.isOneKey()) addPair(other, b, at, elements);
+        else addPair(b, other, at, elements);
+      } else if (b.isOneKey()) {
+        addAlone(b, b.over, b.same);
       } else {
-        const at = <u32>(done << 1);
-        b.above += bracket_bf16(b.slots, b.x + at, b.base + at, elements, b.low, b.high, b.shift, b.hot);
+        b.above += countBracket<No>(b.slots, b.x + at, b.base + at, elements, b.low, b.high, b.shift, b.hot, 0);
       }
     }
     done += elements;

@@ -61,6 +61,8 @@ export class ReadAhead {
 
   /** Notes a finished task. */
   done(task: Task, tensor: PlanTensor, receipt: Receipt): void {
+    // Pieces from all over a tensor are slow to read wherever they are, and tell nothing of a disk.
+    if (task.kind === "survey" && task.pieces) return;
     const width = readWidth(tensor);
     const bytes = task.count * width;
     // A view reads elsewhere and computes meanwhile.

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { MergeReceipt, MergeTask } from "../src/kernel/program.ts";
+import type { MergeReceipt, MergeTask, SurveyReceipt, SurveyTask } from "../src/kernel/program.ts";
 import { readAheadLanes } from "../src/plan/memory.ts";
 import type { Plan, PlanTensor } from "../src/plan/plan.ts";
 import { ReadAhead, rangeBytes, windowBytes } from "../src/read-ahead.ts";
@@ -107,6 +107,16 @@ describe("reading ahead", () => {
       work(9, warm);
       work(1, cold);
     }
+    expect(calls).toEqual([]);
+  });
+
+  test("does not begin for samples, whose pieces are slow to read out of memory too", () => {
+    const plan = planOf();
+    const { calls, host } = diskOf();
+    const ahead = new ReadAhead(plan, host);
+    const task = { kind: "survey", first: 0, count: 65_536, pieces: [0] } as unknown as SurveyTask;
+    const nanoseconds = { read: 10 * task.count * 6, compute: 0, write: 0 };
+    for (const tensor of plan.tensors) ahead.done(task, tensor, { kind: "survey", nanoseconds } as SurveyReceipt);
     expect(calls).toEqual([]);
   });
 

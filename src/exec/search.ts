@@ -82,7 +82,9 @@ export class Search {
   /** Takes what a pass has counted: either the key is found, or the next bracket is set. */
   take(above: number, nonzero: number, { keys, counts }: Slots): void {
     const { low } = this.bracket;
-    const inside = counts.reduce((sum, n) => sum + n, 0);
+    // Not by reduce, which calls a function for each of 65,536 slots: of all that this thread did for windows, it took a third.
+    let inside = 0;
+    for (let i = 0; i < counts.length; i++) inside += counts[i]!;
     this.seen = Math.max(this.seen, above + inside);
     if (low === 1) this.nonzero = above + inside;
     else if (this.needsNonzero()) this.nonzero = nonzero;

@@ -29,6 +29,11 @@ function isMasked({ keep }: Term): boolean {
   return (keep.random?.threshold ?? 0) > 0 || keep.magnitude?.top !== undefined;
 }
 
+/** Sums of windows have a kernel that needs no masks. */
+function isWindowed({ combine, terms }: MergeProgram): boolean {
+  return combine.op === "sum" && terms.every((t) => t.keep.magnitude?.top !== undefined);
+}
+
 function isNarrow({ inputs, out }: MergeProgram): boolean {
   return out === "BF16" && inputs.every((d) => d === "BF16");
 }
@@ -70,6 +75,8 @@ export class FusedMerger {
   private readonly scales: number;
   private readonly weights: number;
   private readonly above: number;
+  private readonly tops: number;
+  private readonly windowed: boolean;
   private readonly maskPointers: number;
   private readonly lineMask: number;
   private readonly anyMask: boolean;
@@ -84,13 +91,15 @@ export class FusedMerger {
     const scratch = new Scratch(region);
     const n = program.terms.length;
     const { buffer } = kernel.memory;
-    this.masks = program.terms.map((t) => (isMasked(t) ? scratch.take(tileElements) : 0));
+    this.windowed = isWindowed(program);
+    this.masks = program.terms.map((t) => (isMasked(t) && !this.windowed ? scratch.take(tileElements) : 0));
     this.lineMask = scratch.take(lineMaskBytesOf(program.terms, tileElements));
     this.anyMask = this.masks.some((m) => m !== 0);
     this.pointers = new Uint32Array(buffer, scratch.take(4 * n), n);
     this.scales = scratch.take(4 * n);
     this.weights = scratch.take(4 * n);
     this.above = scratch.take(4 * n);
+    this.tops = scratch.take(4 * n);
     this.maskPointers = scratch.take(4 * n);
     this.pieces = isNarrow(program) ? null : new Pieces(kernel, program, scratch);
     const f32 = (at: number) => new Float32Array(buffer, at, n);
@@ -99,7 +108,8 @@ export class FusedMerger {
       f32(this.scales)[i] = (t.weight as number) * (t.scale as number);
       f32(this.weights)[i] = t.weight as number;
       const { magnitude } = t.keep;
-      u32(this.above)[i] = magnitude && !magnitude.top ? (magnitude.above as number) : 0;
+      u32(this.above)[i] = magnitude && (this.windowed || !magnitude.top) ? (magnitude.above as number) : 0;
+      u32(this.tops)[i] = this.windowed ? (magnitude!.top!.key as number) : 0;
       u32(this.maskPointers)[i] = this.masks[i]!;
     });
   }
@@ -118,7 +128,7 @@ export class FusedMerger {
       const { random, magnitude } = term.keep;
       const mask = this.masks[i]!;
       this.keptHere[i] = count;
-      if (magnitude?.top) {
+      if (magnitude?.top && mask !== 0) {
         const base = inputs[program.base!]!;
         e.window_mask_bf16(
           mask,
@@ -174,6 +184,9 @@ export class FusedMerger {
       const { maskPointers, above, weights } = this;
       const elect = wide ? e.merge_elect_f32 : e.merge_elect_bf16;
       return elect(out, base, at, scales, maskPointers, above, n, lambda, zero, divide, weights, count) === 0;
+    }
+    if (this.windowed) {
+      return e.merge_window_bf16(out, base, at, scales, this.above, this.tops, n, lambda, count) === 0;
     }
     if (this.anyMask) {
       const dare = wide ? e.merge_dare_f32 : e.merge_dare_bf16;

@@ -114,6 +114,7 @@ export interface KernelExports {
   survey_census_bf16(state: Pointer, base: Pointer, inputs: Pointer, count: number): number;
   survey_dots_bf16(out: Pointer, inputs: Pointer, base: Pointer, vectors: number, count: number): number;
   survey_brackets_bf16(brackets: Pointer, operands: number, count: number): number;
+  used_slots(slots: Pointer, count: number, low: number, shift: number): number;
   l1(a: Pointer, count: number): number;
   max_abs(a: Pointer, count: number): number;
   nonzero(a: Pointer, count: number): number;
@@ -272,6 +273,18 @@ export interface KernelExports {
     inputs: Pointer,
     scales: Pointer,
     masks: Pointer,
+    models: number,
+    lambda: number,
+    count: number,
+  ): number;
+  merge_window_bf16(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    /** u32 keys. */
+    lows: Pointer,
+    highs: Pointer,
     models: number,
     lambda: number,
     count: number,

@@ -6,7 +6,7 @@ import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { type Lines, rowPartCount, rowParts } from "./lines.ts";
 import { applyKeep, before, type Masks, Scratch, takeMasks } from "./operand.ts";
 import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
-import { maxSlots, rowColumns, severalKeys, tileElements, tileOf } from "./program.ts";
+import { maxSlots, rowColumns, tileElements, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
 
 const slotBytes = maxSlots * 8;
@@ -337,6 +337,13 @@ export class SurveyRun {
     return new Uint32Array(this.kernel.memory.buffer, this.slots + operand * slotBytes, used * 2);
   }
 
+  /** The slots that hold anything, which the others make way for: of a bracket few do, so that messages stay small. */
+  private usedSlots({ low, high, shift }: HistogramOperand, operand: number): Uint32Array {
+    const at = this.slots + operand * slotBytes;
+    const used = this.kernel.exports.used_slots(at, ((high - 1 - low) >>> shift) + 1, low, shift);
+    return new Uint32Array(this.kernel.memory.buffer, at, 2 * used).slice();
+  }
+
   /** The slice's part; typed arrays in it are copies that may be transferred. */
   result(): SurveyPart {
     const { round } = this.task;
@@ -347,20 +354,6 @@ export class SurveyRun {
     }
     if (this.part.op !== "histogram" || round.op !== "histogram") return this.part;
     const above = this.part.above.map((n, i) => n + this.brackets[i * bracketWords + aboveWord]!);
-    return { ...this.part, above, bins: round.operands.map((o, i) => pairs(this.slotsOf(o, i), o)) };
+    return { ...this.part, above, bins: round.operands.map((o, i) => this.usedSlots(o, i)) };
   }
-}
-
-/** The slots that hold anything: of a bracket few do, so that messages stay small. Counted first, so that garbage does too. */
-function pairs(slots: Uint32Array, { low, shift }: HistogramOperand): Uint32Array {
-  let used = 0;
-  for (let at = 1; at < slots.length; at += 2) if (slots[at] !== 0) used += 2;
-  const found = new Uint32Array(used);
-  for (let at = 0, to = 0; to < used; at += 2) {
-    if (slots[at + 1] === 0) continue;
-    const key = slots[at]!;
-    found[to++] = key < severalKeys ? key : severalKeys + low + (at / 2) * 2 ** shift;
-    found[to++] = slots[at + 1]!;
-  }
-  return found;
 }

@@ -86,6 +86,8 @@ interface Program {
   base: boolean;
   masked: readonly boolean[];
   above: readonly number[];
+  /** The lowest and the highest key that stay. */
+  windows?: readonly (readonly [low: number, high: number])[];
   lambda: number;
   /** zero, divide */
   elect: readonly [number, number] | null;
@@ -113,6 +115,10 @@ function unfused(
     decode(x, input, count);
     if (program.base) run.delta(x, x, base, count);
     if (at.masks[m]) run.select(x, at.masks[m]!, count);
+    if (program.windows) {
+      const [low, high] = program.windows[m]!;
+      run.window(x, low, 0, high, 0x7fffffff, count);
+    }
     if (program.above[m]) run.trim(x, program.above[m]!, 0x7fffffff, count);
     if (program.elect) run.scale(x, x, scales[m]!, count);
     else if (m === 0) run.scale(acc, x, scales[m]!, count);
@@ -151,6 +157,10 @@ function fused(
       return kernels.elect(out, at.base, inputs, c, masks, above, number, lambda, zero, divide, weightsAt, count);
     }
     if (!program.base) return kernels.linear(out, inputs, c, number, lambda, count);
+    if (program.windows) {
+      const [lows, highs] = [0, 1].map((end) => pointers(program.windows!.map((w) => w[end]!)));
+      return run.merge_window_bf16(out, at.base, inputs, c, lows!, highs!, number, lambda, count);
+    }
     if (at.masks.some(Boolean)) return kernels.dare(out, at.base, inputs, c, masks, number, lambda, count);
     return kernels.delta(out, at.base, inputs, c, number, lambda, count);
   };
@@ -182,7 +192,12 @@ function compare(
     inputs: inputs.map((input, m) => put(input, m * width)),
     masks: masks.map((mask, m) => (program.masked[m % program.masked.length] ? put(mask, m + 1) : 0)),
   };
-  const cyclic = { ...program, above: data.inputs.map((_, m) => program.above[m % program.above.length]!) };
+  const { windows } = program;
+  const cyclic = {
+    ...program,
+    above: data.inputs.map((_, m) => program.above[m % program.above.length]!),
+    ...(windows ? { windows: data.inputs.map((_, m) => windows[m % windows.length]!) } : {}),
+  };
   const scales = data.inputs.map((_, m) => (unit ? 1 : Math.fround([0.3, 1, -0.7, 10][m % 4]!)));
   const weights = data.inputs.map((_, m) => (unit ? 1 : Math.fround([0.5, 1, -0.5, 1e-9][m % 4]!)));
   const expected = read(unfused(dtype, cyclic, at, scales, weights, count), count);
@@ -223,6 +238,16 @@ const programs: [string, Program][] = [
   ],
 ];
 
+/** Of bf16 only. */
+const windowed: [string, Program][] = [
+  ["windows", [[key - 0x8000, key + 0x18000] as const, [1, key] as const, [key, key] as const]],
+  ["windows without a floor or a ceiling", [[0, key] as const, [key, 0x7fffffff] as const, [0, 0xffffffff] as const]],
+  [
+    "windows of nothing",
+    [[0x80000000, 0xffffffff] as const, [key + 1, key] as const, [0x7f800001, 0x7fffffff] as const],
+  ],
+].map(([name, windows]) => [name, { ...plain, base: true, lambda: 0.9, windows }] as [string, Program]);
+
 function* cases(): Generator<[number, number, boolean]> {
   // Sums take four models a pass: all remainders, one, two and three passes of partial sums.
   for (const number of [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14]) {
@@ -236,7 +261,7 @@ function* cases(): Generator<[number, number, boolean]> {
 
 for (const dtype of ["bf16", "f32"] as const)
   describe(`a fused kernel (${dtype}) gives the bits of the separate ones, and says whether all numbers are finite`, () => {
-    for (const [name, program] of programs) {
+    for (const [name, program] of dtype === "bf16" ? [...programs, ...windowed] : programs) {
       for (const kind of ["near", "huge", "specials"] as const) {
         test(`${name}, 1 to 14 models, every tail, ${kind}`, () => {
           for (const [number, count, unit] of cases()) {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { noKey } from "../../src/kernel/program.ts";
+import { noKey, severalKeys } from "../../src/kernel/program.ts";
 import * as reference from "../../src/kernel/reference.ts";
 import { coarse, hex, integerDifference, put, random, run, sample, sweep, words } from "./harness.ts";
 
@@ -68,6 +68,41 @@ describe("brackets", () => {
           const at = put(slots, misalign);
           const above = run.bracket_bf16(at, put(x, misalign), put(base, misalign), count, low, high, shift, hot);
           return check(at, slots, above, reference.bracket(slots, deltas, low, high, shift));
+        }),
+      ).toBe("");
+    });
+  }
+});
+
+describe("used slots", () => {
+  /** Filled sparsely, densely, at the ends, not at all. */
+  const fillings: [string, (slot: number, count: number, draw: () => number) => boolean][] = [
+    ["none", () => false],
+    ["all", () => true],
+    ["one in forty", (_s, _c, draw) => draw() % 40 === 0],
+    ["two of three", (slot) => slot % 3 > 0],
+    ["the first and the last", (slot, count) => slot === 0 || slot === count - 1],
+  ];
+  for (const [name, isUsed] of fillings) {
+    test(`${name}: move to the front, with the first key of those that have seen several`, () => {
+      expect(
+        sweep((count, misalign) => {
+          const draw = random(count + 3);
+          const [low, shift] = [0x37000001, 9];
+          const slots = new Uint32Array(2 * count);
+          const want: number[] = [];
+          for (let slot = 0; slot < count; slot++) {
+            if (!isUsed(slot, count, draw)) continue;
+            const first = low + slot * 2 ** shift;
+            const several = draw() % 2 === 0;
+            slots[2 * slot] = several ? noKey : first + (draw() % 2 ** shift);
+            slots[2 * slot + 1] = 1 + (draw() % 1_000_000);
+            want.push(several ? severalKeys + first : slots[2 * slot]!, slots[2 * slot + 1]!);
+          }
+          const at = put(slots, misalign);
+          const found = run.used_slots(at, count, low, shift);
+          if (found !== want.length / 2) return `${found} instead of ${want.length / 2}`;
+          return integerDifference(words(at, want.length), Uint32Array.from(want));
         }),
       ).toBe("");
     });

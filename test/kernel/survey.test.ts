@@ -74,6 +74,16 @@ describe("brackets block by block", () => {
         [wide, 1],
       ],
     ],
+    [
+      "windows: both ends in one loop, whichever comes first",
+      [
+        [oneKey, 0],
+        [part, 0],
+        [wide, 1],
+        [oneKey, 1],
+        [part, 1],
+      ],
+    ],
   ];
   for (const [name, operands] of shapes) {
     test(`${name}: count over calls, and nothing of a block that is not finite`, () => {
@@ -159,7 +169,7 @@ describe("a survey of brackets", () => {
   const operand = (input: number, [low, high, shift, hot]: Range, nonzero = false): HistogramOperand => {
     return { input, base: 0, keep: {}, low, high, shift, hot, nonzero };
   };
-  const operands = [operand(1, part), operand(1, oneKey), operand(2, wide)];
+  const operands = [operand(1, part), operand(1, oneKey), operand(2, wide), operand(3, oneKey)];
   const clean = () => Array.from({ length: 4 }, (_, i) => narrow(count, i + 1));
 
   test("counts the same at once as tile by tile", () => {
@@ -181,7 +191,9 @@ describe("a survey of brackets", () => {
   test("counts a delta that overflows as the separate steps do", () => {
     const inputs = clean();
     inputs[0]![9 * block + 1] = 0xff7f;
+    // That of the key alone is left to them, that of the window is counted at once.
     inputs[1]![9 * block + 1] = 0x7f7f;
+    inputs[3]![9 * block + 1] = 0x7f7f;
     const got = survey(inputs, operands, true);
     expect(got.part).toEqual(survey(inputs, operands, false).part);
     expect(got.steps).toBe(3);

@@ -1,0 +1,112 @@
+// Sums of what a window of magnitudes leaves of bf16 deltas: out = base + lambda · Σ c·w(x − base), where w keeps the keys from `low` to
+// `high`. The delta is taken once, for the window and for the sum; a mask of bytes between two kernels cost as much again.
+//
+// A window has two limits a model, and with those of three models no registers would be left. So each model takes a pass of its own
+// over a few elements at a time, whose partial sums wait in the first cache; the order of the additions stays that of the models.
+
+import { evens, isBeyond, larger, magnitudeBits, No, odds, pack, underHalf, unitUpper, upperHalves, Yes } from "./pairs";
+
+/** Elements whose partial sums wait together. */
+const chunkElements: usize = 512;
+/** Of every eight elements the even ones, then the odd ones. */
+const partial: usize = memory.data(512 * 4, 16);
+/** Numbers on their way to vectors: from memory they get there once, otherwise at every turn of the loop. */
+const splats: usize = memory.data(12, 4);
+
+@inline
+function kept(delta: v128, magnitude: v128, floors: v128, ceilings: v128): v128 {
+  const key = v128.and(delta, magnitude);
+  return v128.and(delta, v128.andnot(i32x4.gt_s(key, floors), i32x4.gt_s(key, ceilings)));
+}
+
+/** One model over `count` elements, a multiple of eight: begins the partial sums, adds to them, or ends them with the output. */
+function pass<Starts, Ends>(
+  out: usize,
+  base: usize,
+  x: usize,
+  scale: f32,
+  low: u32,
+  high: u32,
+  lambda: f32,
+  count: usize,
+  largest: v128,
+): v128 {
+  // "At least" as "above one less": keys have 31 bits, and a limit beyond them keeps nothing below it.
+  store<i32>(splats, <i32>(min<u32>(low, 0x80000000) - 1));
+  store<i32>(splats, <i32>min<u32>(high, 0x7fffffff), 4);
+  store<f32>(splats, lambda, 8);
+  const floors = v128.load32_splat(splats);
+  const ceilings = v128.load32_splat(splats, 4);
+  const factor = v128.load32_splat(splats, 8);
+  const c = f32x4.splat(scale);
+  const unit = unitUpper();
+  const upper = upperHalves();
+  const magnitude = magnitudeBits();
+  const half = underHalf();
+  let top = largest;
+  let sums = partial;
+  for (const end = x + (count << 1); x < end; x += 16, base += 16, sums += 32) {
+    const v = v128.load(x);
+    const b = v128.load(base);
+    const b0 = evens(b, unit);
+    const b1 = odds(b, upper);
+    // What the window drops may be infinite, so inputs are looked at themselves.
+    top = larger(top, v);
+    let s0 = f32x4.mul(c, kept(f32x4.sub(evens(v, unit), b0), magnitude, floors, ceilings));
+    let s1 = f32x4.mul(c, kept(f32x4.sub(odds(v, upper), b1), magnitude, floors, ceilings));
+    if (!isFloat<Starts>()) {
+      s0 = f32x4.add(v128.load(sums), s0);
+      s1 = f32x4.add(v128.load(sums, 16), s1);
+    }
+    if (isFloat<Ends>()) {
+      s0 = f32x4.add(b0, f32x4.mul(factor, s0));
+      s1 = f32x4.add(b1, f32x4.mul(factor, s1));
+      const merged = pack(s0, s1, unit, upper, half);
+      v128.store(out, merged);
+      top = larger(top, merged);
+      out += 16;
+    } else {
+      v128.store(sums, s0);
+      v128.store(sums, s1, 16);
+    }
+  }
+  return top;
+}
+
+/**
+ * `count` elements, a multiple of eight, of any number of models but 0. Returns 1 when an input or the output is not finite, else 0.
+ */
+export function windowed(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  lows: usize,
+  highs: usize,
+  models: usize,
+  lambda: f32,
+  count: usize,
+): i32 {
+  let top = i16x8.splat(0);
+  const last = (models - 1) << 2;
+  for (let first: usize = 0; first < count; first += chunkElements) {
+    const n = min(chunkElements, count - first);
+    const at = first << 1;
+    for (let m: usize = 0; m <= last; m += 4) {
+      const x = <usize>load<u32>(inputs + m) + at;
+      const c = load<f32>(scales + m);
+      const low = load<u32>(lows + m);
+      const high = load<u32>(highs + m);
+      if (m < last) {
+        top = m == 0
+          ? pass<Yes, No>(0, base + at, x, c, low, high, lambda, n, top)
+          : pass<No, No>(0, base + at, x, c, low, high, lambda, n, top);
+      } else {
+        top = m == 0
+          ? pass<Yes, Yes>(out + at, base + at, x, c, low, high, lambda, n, top)
+          : pass<No, Yes>(out + at, base + at, x, c, low, high, lambda, n, top);
+      }
+    }
+  }
+  return isBeyond(top);
+}
