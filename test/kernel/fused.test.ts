@@ -123,7 +123,8 @@ describe("a fused program gives the bits of its separate steps", () => {
     ["DARE, summed", (n) => program(n, true, sum, masked)],
     ["disjoint masks, summed", (n) => program(n, true, sum, disjoint)],
     ["rows and columns, summed", (n) => program(n, true, sum, byLine)],
-    ["a window, summed", (n) => program(n, true, sum, windowed)],
+    ["a window, summed", (n) => program(n, true, sum, (i) => windowed(i < 2 ? i : i + 1))],
+    ["a window of some models, summed", (n) => program(n, true, sum, windowed)],
     ...elects.flatMap((combine): [string, (n: number) => MergeProgram][] => [
       [`DARE ${JSON.stringify(combine)}`, (n) => program(n, true, combine, masked)],
       [`disjoint masks ${JSON.stringify(combine)}`, (n) => program(n, true, combine, disjoint)],
