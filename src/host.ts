@@ -55,7 +55,7 @@ export interface Host {
   removeFolder(path: string): Promise<void>;
   /** Brings a range of an input into the system's memory, until the signal says stop. */
   readAhead(path: string, start: number, end: number, signal: AbortSignal): Promise<void>;
-  createExecutor(job: Job, workers: number): Executor;
+  createExecutor(job: Job, workers: number): Executor | Promise<Executor>;
   report(event: MergeEvent): void;
   readonly signal: AbortSignal;
 }

@@ -376,7 +376,7 @@ async function run(
     },
   });
   const start = host.now();
-  const executor = host.createExecutor(job, plan.memory.workers);
+  const executor = await host.createExecutor(job, plan.memory.workers);
   try {
     await step("merge", () => drive(conductor, executor, host.signal), start);
   } finally {

@@ -94,7 +94,7 @@ export async function runTasks(
 ): Promise<void> {
   let next = 0;
   const source: TaskSource = { next: () => tasks[next++] ?? null, done, ...(beat ? { beat } : {}) };
-  const executor = host.createExecutor(job, workers);
+  const executor = await host.createExecutor(job, workers);
   try {
     await drive(source, executor, host.signal);
   } finally {

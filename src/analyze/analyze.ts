@@ -62,7 +62,7 @@ export async function analyze(
     workerBytes: plan.workerBytes,
     sync: false,
   };
-  const executor = host.createExecutor(job, plan.workers);
+  const executor = await host.createExecutor(job, plan.workers);
   try {
     await drive(collector, executor, host.signal);
   } finally {

@@ -7,7 +7,7 @@ import { createInlineKernels, type NodeKernels } from "../remote/kernels.ts";
 import { frameOverhead, nodeLimits } from "../remote/limits.ts";
 import { tabRoutes } from "../remote/tab-wire.ts";
 import { createTabs, type TabReport, type Tabs } from "../remote/tabs.ts";
-import type { Sockets } from "./listen.ts";
+import type { Sockets } from "./sockets.ts";
 import { tabFiles } from "./tab-files.ts";
 
 const secretBytes = 32;

@@ -9,7 +9,6 @@ import { runInNewContext } from "node:vm";
 import { assertUnchanged, localFiles } from "../bytes/file.ts";
 import { processIsAlive } from "../bytes/lock.ts";
 import { openStage } from "../bytes/stage.ts";
-import type { Executor, Job } from "../exec/executor.ts";
 import type { Host, MergeEvent } from "../host.ts";
 import { readAheadBytes, readAheadLanes } from "../plan/memory.ts";
 import { attempt, readPlaces, runtimeName } from "./environment.ts";
@@ -78,7 +77,7 @@ export interface HostOptions {
   readonly signal: AbortSignal;
   readonly report: (event: MergeEvent) => void;
   /** Only `merge` runs anything. */
-  readonly createExecutor?: (job: Job, workers: number) => Executor;
+  readonly createExecutor?: Host["createExecutor"];
 }
 
 export function createHost(options: HostOptions): Host {

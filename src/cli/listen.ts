@@ -1,11 +1,19 @@
-// The adapters of Bun's and Deno's servers: requests and who sent them, and WebSockets as two functions each way.
+// The server of nodes and coordinators, over node:http on Bun and Deno alike: it can say how long headers may take, which Bun.serve
+// and Deno.serve cannot. What an answer is, the handler says; here is who may hold a connection, and for how long.
 
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import type { AddressInfo, Socket as Connection } from "node:net";
 import { fail } from "../errors.ts";
 import type { Caller } from "../remote/app.ts";
-import { frameOverhead, nodeLimits } from "../remote/limits.ts";
+import { type NodeLimits, nodeLimits } from "../remote/limits.ts";
+import { busyRetrySeconds, Refused, refuse } from "../remote/refusal.ts";
+import { send, toRequest } from "./exchange.ts";
+import type { Sockets } from "./sockets.ts";
 
-/** Seconds that a connection may be silent: as long as a request may take. Bun's own default ends slow answers after ten. */
-const idleSeconds = nodeLimits.requestMs / 1000;
+/** A connection that is ended here is read from for so long, or its client might not see what it was told. */
+const lingerMs = 500;
+/** When the server stops, answers that are being sent have so long. */
+const flushMs = 1_000;
 
 export interface Listener {
   readonly port: number;
@@ -14,159 +22,204 @@ export interface Listener {
 
 export type Handler = (request: Request, caller: Caller) => Response | Promise<Response>;
 
-/** Our end of a WebSocket. */
-export interface Socket {
-  send(data: string | Uint8Array<ArrayBuffer>): void;
-  close(): void;
+export interface ListenOptions {
+  /** What cannot be done when it cannot listen: "serve inputs". */
+  readonly purpose?: string;
+  readonly sockets?: Sockets | undefined;
+  readonly limits?: Partial<NodeLimits>;
 }
 
-export interface SocketEvents {
-  message(data: string | Uint8Array<ArrayBuffer>): void;
-  /** Once, whoever closed it. */
-  closed(): void;
+const unreadable = () => new Refused(400, "bad-request", "this is no request");
+const crowded = (limits: NodeLimits) =>
+  new Refused(431, "too-large", `headers have at most ${limits.headerBytes} bytes and ${limits.headers} lines`);
+
+/** What the parser found wrong, in a node's words. */
+function asRefused(code: string | undefined, limits: NodeLimits): Refused {
+  if (code === "ERR_HTTP_REQUEST_TIMEOUT")
+    return new Refused(408, "too-slow", `the headers were not there after ${limits.headersMs / 1000} s`);
+  return code === "HPE_HEADER_OVERFLOW" ? crowded(limits) : unreadable();
 }
 
-export interface Sockets {
-  /** The one path that is upgraded. */
-  readonly path: string;
-  /** A longer message ends its socket. */
-  readonly maxBytes: number;
-  /** A refusal, or null: the request may become a socket. */
-  admit(request: Request, caller: Caller): Response | null;
-  open(socket: Socket): SocketEvents;
+/**
+ * Connections of which at most `most` are open. One that has no request under way gives way to a new one, the oldest first: idle ones
+ * of honest clients, and those that never come to a request, keep nobody out.
+ */
+class Connections {
+  private readonly most: number;
+  private ending = false;
+  /** Without a request, the longest so first. */
+  private readonly spare = new Set<Connection>();
+  /** With so many requests. */
+  private readonly busy = new Map<Connection, number>();
+
+  constructor(most: number) {
+    this.most = most;
+  }
+
+  /** Which one there is no place for now: the oldest without a request, this one, or none. */
+  add(connection: Connection): Connection | null {
+    connection.on("close", () => this.forget(connection));
+    this.spare.add(connection);
+    if (this.spare.size + this.busy.size <= this.most) return null;
+    const [oldest] = this.spare;
+    this.spare.delete(oldest!);
+    return oldest!;
+  }
+
+  /** It is another's, or gone. False: it was before. */
+  forget(connection: Connection): boolean {
+    return this.spare.delete(connection) || this.busy.delete(connection);
+  }
+
+  /** A request begins, if the connection is one of these. */
+  begin(connection: Connection): boolean {
+    const requests = this.busy.get(connection) ?? 0;
+    if (requests === 0 && !this.spare.delete(connection)) return false;
+    this.busy.set(connection, requests + 1);
+    return true;
+  }
+
+  end(connection: Connection): void {
+    const requests = this.busy.get(connection);
+    if (requests === undefined) return;
+    if (requests > 1) this.busy.set(connection, requests - 1);
+    else if (this.busy.delete(connection)) {
+      if (this.ending) connection.destroySoon();
+      else this.spare.add(connection);
+    }
+  }
+
+  isSpare(connection: Connection): boolean {
+    return this.spare.has(connection);
+  }
+
+  /** Those without a request end now, the others when they have none any more. */
+  close(): void {
+    this.ending = true;
+    for (const connection of this.spare) connection.destroy();
+  }
+
+  destroy(): void {
+    for (const connection of [...this.spare, ...this.busy.keys()]) connection.destroy();
+  }
 }
 
-interface DenoServer {
-  readonly addr: { readonly port: number };
-  shutdown(): Promise<void>;
-}
-interface DenoNamespace {
-  serve(
-    options: { hostname: string; port: number; onListen: () => void },
-    handler: (request: Request, info: { remoteAddr: { hostname: string } }) => Response | Promise<Response>,
-  ): DenoServer;
-  upgradeWebSocket(request: Request, options: { idleTimeout: number }): { socket: WebSocket; response: Response };
+/** Tells a connection that has no request yet why it is ended. */
+async function dismiss(connection: Connection, response: Response): Promise<void> {
+  const body = await response.text();
+  response.headers.set("content-length", String(Buffer.byteLength(body)));
+  response.headers.set("connection", "close");
+  const lines = [...response.headers].map(([name, value]) => `${name}: ${value}\r\n`).join("");
+  connection.end(`HTTP/1.1 ${response.status} ${STATUS_CODES[response.status]}\r\n${lines}\r\n${body}`);
+  linger(connection);
 }
 
-const isUpgrade = (request: Request, sockets: Sockets | undefined): sockets is Sockets =>
-  sockets !== undefined &&
-  request.headers.get("upgrade")?.toLowerCase() === "websocket" &&
-  new URL(request.url).pathname === sockets.path;
-
-export function listen(hostname: string, port: number, handler: Handler, sockets?: Sockets): Listener {
-  const { Deno: deno } = globalThis as unknown as { Deno?: DenoNamespace };
-  if (deno) return listenOnDeno(deno, hostname, port, handler, sockets);
-  if (!("Bun" in globalThis)) fail("usage", "Cannot listen here: braid listens on Bun and Deno");
-  return listenOnBun(hostname, port, handler, sockets);
+function linger(connection: Connection): void {
+  const timer = setTimeout(() => connection.destroy(), lingerMs);
+  connection.once("close", () => clearTimeout(timer));
 }
 
-function listenOnDeno(
-  deno: DenoNamespace,
+/** @throws BraidError `io` when the system does not let it listen there. */
+export async function listen(
   hostname: string,
   port: number,
   handler: Handler,
-  sockets: Sockets | undefined,
-): Listener {
-  const open = new Set<WebSocket>();
-  const upgrade = (request: Request, caller: Caller, by: Sockets): Response => {
-    const refused = by.admit(request, caller);
-    if (refused) return refused;
-    const { socket, response } = deno.upgradeWebSocket(request, { idleTimeout: idleSeconds });
-    socket.binaryType = "arraybuffer";
-    let events: SocketEvents | null = null;
-    const end = () => {
-      open.delete(socket);
-      events?.closed();
-      events = null;
-    };
-    socket.onopen = () => {
-      open.add(socket);
-      events = by.open({
-        send: (data) => socket.readyState === socket.OPEN && socket.send(data),
-        close: () => socket.close(),
-      });
-    };
-    socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => {
-      if ((typeof data === "string" ? data.length : data.byteLength) > by.maxBytes) socket.close();
-      else events?.message(typeof data === "string" ? data : new Uint8Array(data));
-    };
-    socket.onclose = end;
-    socket.onerror = end;
-    return response;
-  };
-  const server = deno.serve({ hostname, port, onListen: () => {} }, (request, { remoteAddr }) => {
-    const caller = { client: remoteAddr.hostname };
-    return isUpgrade(request, sockets) ? upgrade(request, caller, sockets) : handler(request, caller);
+  { purpose = "listen", sockets, limits: lowered }: ListenOptions = {},
+): Promise<Listener> {
+  const limits = { ...nodeLimits, ...lowered };
+  const connections = new Connections(limits.connections);
+
+  async function exchange(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+    const { socket } = incoming;
+    // Of one that was dismissed.
+    if (!connections.begin(socket)) return;
+    const gone = new AbortController();
+    outgoing.on("error", () => {});
+    outgoing.on("close", () => {
+      connections.end(socket);
+      if (!outgoing.writableFinished) gone.abort(new Error("the client has gone"));
+    });
+    // A body that was refused may still be coming.
+    outgoing.on("finish", () => {
+      if (incoming.complete) return;
+      const timer = setTimeout(() => socket.destroy(), lingerMs);
+      incoming.on("close", () => clearTimeout(timer));
+      incoming.resume();
+    });
+    await send(await answer(incoming, gone.signal), outgoing, gone.signal);
+  }
+
+  function answer(incoming: IncomingMessage, gone: AbortSignal): Response | Promise<Response> {
+    if (incoming.rawHeaders.length > 2 * limits.headers) return refuse(crowded(limits));
+    let request: Request;
+    try {
+      request = toRequest(incoming, gone);
+    } catch {
+      return refuse(unreadable());
+    }
+    const client = incoming.socket.remoteAddress;
+    return handler(request, client === undefined ? {} : { client });
+  }
+
+  const server = createServer(
+    {
+      headersTimeout: limits.headersMs,
+      // The app says it in its own words when a body is too slow; this is for bodies that it does not read.
+      requestTimeout: limits.headersMs + limits.requestMs,
+      keepAliveTimeout: limits.idleMs,
+      connectionsCheckingInterval: Math.min(1000, limits.headersMs / 4),
+      maxHeaderSize: limits.headerBytes,
+      highWaterMark: 1 << 20,
+    },
+    (incoming, outgoing) => void exchange(incoming, outgoing).catch(() => outgoing.destroy()),
+  );
+  server.maxHeadersCount = limits.headers + 1;
+  // For so long nothing comes, and nothing of an answer is taken.
+  server.timeout = limits.requestMs;
+  server.on("connection", (connection: Connection) => {
+    connection.on("error", () => {});
+    const superfluous = connections.add(connection);
+    if (!superfluous) return;
+    // A request may be on its way: who sends it must know that it may come again.
+    const message = `${limits.connections} connections are open`;
+    void dismiss(superfluous, refuse(new Refused(503, "busy", message, busyRetrySeconds)));
   });
-  return {
-    port: server.addr.port,
-    async stop() {
-      for (const socket of open) socket.close();
-      await server.shutdown();
-    },
-  };
-}
-
-function listenOnBun(hostname: string, port: number, handler: Handler, sockets: Sockets | undefined): Listener {
-  const server = Bun.serve<{ events: SocketEvents | null }>({
-    hostname,
-    port,
-    idleTimeout: idleSeconds,
-    maxRequestBodySize: nodeLimits.sliceBytes + frameOverhead(nodeLimits),
-    fetch(request, self) {
-      const client = self.requestIP(request)?.address;
-      const caller = client === undefined ? {} : { client };
-      if (!isUpgrade(request, sockets)) return handler(request, caller);
-      const refused = sockets.admit(request, caller);
-      if (refused) return refused;
-      if (self.upgrade(request, { data: { events: null } })) return undefined;
-      return new Response("this is no WebSocket", { status: 400 });
-    },
-    websocket: {
-      idleTimeout: idleSeconds,
-      maxPayloadLength: sockets?.maxBytes ?? 0,
-      // All that a socket may have under way is a few tasks; one that does not read them is closed when their time is over.
-      backpressureLimit: 2 ** 30,
-      open(ws) {
-        ws.data.events = sockets!.open({ send: (data) => void ws.send(data), close: () => ws.close() });
-      },
-      message(ws, data) {
-        const { buffer, byteOffset, byteLength } = data as Buffer<ArrayBuffer>;
-        ws.data.events?.message(typeof data === "string" ? data : new Uint8Array(buffer, byteOffset, byteLength));
-      },
-      close(ws) {
-        ws.data.events?.closed();
-        ws.data.events = null;
-      },
-    },
+  server.on("clientError", (error: { code?: string }, connection: Connection) => {
+    const spare = connections.isSpare(connection);
+    // One that was dismissed is none of them any more: what it still says is not listened to.
+    if (!connections.forget(connection)) return;
+    if (spare && connection.writable) void dismiss(connection, refuse(asRefused(error.code, limits)));
+    else connection.destroy();
   });
-  return { port: server.port ?? port, stop: () => server.stop(true) };
-}
-
-const loopback = /^(127\.\d+\.\d+\.\d+|::1|localhost)$/;
-
-/** Beyond this machine only with a token, and with TLS in front or by the user's own word. */
-export function checkBind(host: string, token: string | null, insecure: boolean): void {
-  if (loopback.test(host)) return;
-  if (token === null) {
-    fail("usage", `Cannot listen on ${host} without a token: whoever reaches it could use this machine`, {
-      hint: "Give --token-file or BRAID_TOKEN.",
+  const upgrades = sockets ? (await import("./sockets.ts")).createUpgrades(sockets) : null;
+  if (upgrades) {
+    server.on("upgrade", (incoming: IncomingMessage, connection: Connection, head: Buffer) => {
+      connections.forget(connection);
+      const refused = upgrades.take(incoming, connection, head);
+      if (refused) void dismiss(connection, refused);
     });
   }
-  checkInsecure(host, insecure);
-}
 
-/** Beyond this machine plain HTTP is for those who say that they want it. */
-export function checkInsecure(host: string, insecure: boolean): void {
-  if (loopback.test(host) || insecure) return;
-  fail(
-    "usage",
-    `Cannot listen on ${host} by plain HTTP: requests are signed, but what they carry can be read on the way`,
-    {
-      hint: "Put a proxy with TLS in front of 127.0.0.1, or give --insecure-http.",
-    },
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, hostname, () => {
+      server.off("error", reject);
+      // A connection that could not be accepted is its client's loss.
+      server.on("error", () => {});
+      resolve();
+    });
+  }).catch(({ code, message }: { code?: string; message: string }) =>
+    fail("io", `Cannot ${purpose} on ${hostname} port ${port}: ${code ?? message}`),
   );
+  return {
+    port: (server.address() as AddressInfo).port,
+    async stop() {
+      const closed = new Promise((resolve) => server.close(resolve));
+      upgrades?.close();
+      connections.close();
+      const timer = setTimeout(() => connections.destroy(), flushMs);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
 }
-
-export const originOf = (host: string, port: number): string =>
-  `http://${host.includes(":") ? `[${host}]` : host}:${port}`;

@@ -13,10 +13,11 @@ import { nodeLimits } from "../remote/limits.ts";
 import type { NodeReport } from "../remote/member.ts";
 import { openCheckpoint } from "../tensor/checkpoint.ts";
 import { resolveModel } from "../tensor/locate.ts";
+import { checkInsecure, originOf } from "./bind.ts";
 import { readPlaces } from "./environment.ts";
 import { RestartingHash } from "./file-hash.ts";
 import { formatCount, plural, printable } from "./format.ts";
-import { checkInsecure, listen, originOf } from "./listen.ts";
+import type { Handler, Listener } from "./listen.ts";
 import type { Context } from "./main.ts";
 import { createNodeExecutor, elsewhereOf } from "./node-executor.ts";
 import type { InputUrl } from "./node-options.ts";
@@ -61,7 +62,7 @@ const copyMs = 30_000;
 export interface MergeNodes {
   /** Compares what is said to be on a hub with the local files, before the merge; `folder` is the recipe's. */
   checkCopies(folder: string): Promise<void>;
-  createExecutor(job: Job, workers: number, pool: (workers: number) => Executor): Executor;
+  createExecutor(job: Job, workers: number, pool: (workers: number) => Executor): Promise<Executor>;
   /** What a node wrote may be put right after it was hashed. */
   hashFile(make: Host["hashFile"]): Host["hashFile"];
   request(asked: MergeRequest): MergeRequest;
@@ -120,22 +121,21 @@ export function createMergeNodes(
   };
   const addresses = (urls: readonly string[]) => urls.map((url) => ({ url, token }));
 
-  function createExecutor(job: Job, all: number, pool: (workers: number) => Executor): Executor {
+  async function createExecutor(job: Job, all: number, pool: (workers: number) => Executor): Promise<Executor> {
     const local = workers === 0 ? 0 : all;
     const changed = (path: string) => hashes.get(path)?.restart();
-    const queued = (terms: QueueTerms) =>
-      createQueueTasks({ ...terms, module, job, workers: local, pool, report: hear, changed });
     if (!queue) return withNodes(job, local, pool, changed);
+    const queued = await createQueueTasks({ ...queue, module, job, workers: local, pool, report: hear, changed });
     // Nodes stand before the queue: what they do not take goes there.
-    return named ? withNodes(job, 1, () => queued(queue), changed) : queued(queue);
+    return named ? withNodes(job, 1, () => queued, changed) : queued;
   }
 
-  function withNodes(
+  async function withNodes(
     job: Job,
     local: number,
     pool: (workers: number) => Executor,
     changed: (path: string) => void,
-  ): Executor {
+  ): Promise<Executor> {
     const over = new AbortController();
     const jobId = hex(crypto.getRandomValues(new Uint8Array(16)));
     const inputs = serveInputs
@@ -148,7 +148,7 @@ export function createMergeNodes(
           limits: nodeLimits,
         })
       : null;
-    const listener = inputs ? listenFor(serveInputs!, (request) => inputs.app.fetch(request)) : null;
+    const listener = inputs ? await listenFor(serveInputs!, (request) => inputs.app.fetch(request)) : null;
     const origin = listener && (inputsUrl?.origin ?? originOf(serveInputs!.host, listener.port));
     const executor = createNodeExecutor({
       nodes: addresses(first),
@@ -227,13 +227,10 @@ export function createMergeNodes(
 
 const hex = (bytes: Uint8Array) => [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("");
 
-function listenFor({ host, port }: { host: string; port: number }, handler: Parameters<typeof listen>[2]) {
-  try {
-    return listen(host, port, handler);
-  } catch (e) {
-    const { code, message } = e as { code?: string; message: string };
-    return fail("io", `Cannot serve inputs on ${host} port ${port}: ${code ?? message}`);
-  }
+async function listenFor({ host, port }: { host: string; port: number }, handler: Handler): Promise<Listener> {
+  // Only who serves inputs waits for a server to be loaded.
+  const { listen } = await import("./listen.ts");
+  return listen(host, port, handler, { purpose: "serve inputs" });
 }
 
 /** `10.0.0.2:7433 61 %  10.0.0.3:7433 39 %  10.0.0.4:7433 away`: what each did of what nodes did. */

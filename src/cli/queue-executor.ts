@@ -1,14 +1,13 @@
 // The executor of `braid merge --queue`: the workers of a queue beside this machine's threads.
 
 import type { Hono } from "hono";
-import { fail } from "../errors.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import { fileOpener } from "../exec/local.ts";
 import { realClock } from "../remote/clock.ts";
 import { createInlineKernels } from "../remote/kernels.ts";
 import type { NodeReport } from "../remote/member.ts";
 import { createQueueExecutor } from "../remote/queue.ts";
-import { checkInsecure, type Listener, listen, originOf } from "./listen.ts";
+import { checkInsecure, originOf } from "./bind.ts";
 import type { Context } from "./main.ts";
 import { connectQueue, type Queue } from "./queue-connect.ts";
 import { readToken } from "./token.ts";
@@ -56,26 +55,28 @@ export async function openQueue(
   return { queue, listen: queueListen, url: queueUrl ?? null, leaseMs: queueLease * 1000 };
 }
 
-function openDesk({ listen: { host, port }, url }: QueueExecutorOptions, desk: Hono) {
-  let listener: Listener;
-  try {
-    listener = listen(host, port, (request, caller) => desk.fetch(request, caller));
-  } catch (e) {
-    const { code, message } = e as { code?: string; message: string };
-    return fail("io", `Cannot listen for workers on ${host} port ${port}: ${code ?? message}`);
-  }
-  return { url: url?.origin ?? originOf(host, listener.port), stop: () => listener.stop() };
+/** The address is there first, and its app later: nobody is told of it before. */
+async function openDesk({ listen: { host, port }, url }: QueueExecutorOptions) {
+  let desk: Hono | null = null;
+  const { listen } = await import("./listen.ts");
+  const purpose = "listen for workers";
+  const listener = await listen(host, port, (request, caller) => desk!.fetch(request, caller), { purpose });
+  return (app: Hono) => {
+    desk = app;
+    return { url: url?.origin ?? originOf(host, listener.port), stop: () => listener.stop() };
+  };
 }
 
-export function createQueueTasks(options: QueueExecutorOptions): Executor {
+export async function createQueueTasks(options: QueueExecutorOptions): Promise<Executor> {
   const { queue, module, job, workers, pool, leaseMs, report, changed } = options;
   const now = () => performance.now();
+  const open = await openDesk(options);
   return createQueueExecutor({
     connection: queue.connection,
     manager: queue.manager,
     key: queue.key,
     leaseMs,
-    open: (desk) => openDesk(options, desk),
+    open,
     job,
     opener: fileOpener,
     local: workers > 0 ? pool(workers) : null,

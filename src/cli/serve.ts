@@ -12,10 +12,11 @@ import { nodeLimits } from "../remote/limits.ts";
 import { LocatorError, type Reach } from "../remote/locate.ts";
 import { tabRoutes } from "../remote/tab-wire.ts";
 import type { TabReport } from "../remote/tabs.ts";
+import { checkBind, originOf } from "./bind.ts";
 import { createBrowserWorkers } from "./browser-workers.ts";
 import { attempt, runtimeName } from "./environment.ts";
 import { plural } from "./format.ts";
-import { checkBind, type Listener, listen, originOf } from "./listen.ts";
+import { listen } from "./listen.ts";
 import type { Context } from "./main.ts";
 import { type CommandOf, version } from "./program.ts";
 import { createThreadKernels } from "./serve-kernels.ts";
@@ -92,19 +93,15 @@ export async function runServe(command: CommandOf<"serve">, context: Context): P
     clock: realClock(() => performance.now()),
     today: () => Date.now(),
   });
-  let listener: Listener;
-  try {
-    listener = listen(
-      command.host,
-      command.port,
-      (request, caller) => browser?.serve(request) ?? app.fetch(request, caller),
-      browser?.sockets,
-    );
-  } catch (e) {
+  const listener = await listen(
+    command.host,
+    command.port,
+    (request, caller) => browser?.serve(request) ?? app.fetch(request, caller),
+    { sockets: browser?.sockets },
+  ).catch(async (e) => {
     await kernels.close?.();
-    const { code, message } = e as { code?: string; message: string };
-    return fail("io", `Cannot listen on ${command.host} port ${command.port}: ${code ?? message}`);
-  }
+    throw e;
+  });
   const url = originOf(command.host, listener.port);
   const page = browser ? `${url}${tabRoutes.page}#${browser.secret}` : null;
   if (command.json) {

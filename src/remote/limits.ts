@@ -12,8 +12,15 @@ export const nodeLimits = {
   unsizedBytes: MiB,
   /** Input bytes and output bytes of one element range that one worker has in its kernel's memory at a time. */
   workerBytes: 64 * MiB,
-  /** Requests of any kind at the same time. */
+  /** Requests of any kind at the same time, and connections: one without a request gives way to a new one. */
   connections: 64,
+  /** All headers of a request must have come by then, counted from the connection or from the request's first byte. */
+  headersMs: 10_000,
+  headerBytes: 16 * KiB,
+  /** Lines of headers. Bun's own server takes no more than 200. */
+  headers: 100,
+  /** Between requests a connection is kept for so long: longer than clients' own pools keep it (Deno 90 s), or they would send into its end. */
+  idleMs: 120_000,
   /** Tasks that wait, as a multiple of those that run (one a core). */
   queueFactor: 2,
   /** A request's time may be this far from the node's. */

@@ -93,7 +93,7 @@ export async function sweep(request: MergeRequest, options: SweepOptions, host: 
         report: (event) => {
           if (event.type === "progress" || event.type === "hashing") host.report(event);
         },
-        createExecutor: (job, workers) => surveys.wrap(host.createExecutor(job, workers), job),
+        createExecutor: async (job, workers) => surveys.wrap(await host.createExecutor(job, workers), job),
       };
       const summary = await merge(own, out, { overwrite: true }, quiet);
       tell("score");

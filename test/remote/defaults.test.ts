@@ -19,6 +19,7 @@ test.each([
   ["a slice", nodeLimits.sliceBytes, 64 * MiB],
   ["a descriptor", nodeLimits.descriptorBytes, 256 * KiB],
   ["redirects", nodeLimits.redirects, 5],
+  ["headers", nodeLimits.headersMs, 10 * second],
   ["a request", nodeLimits.requestMs, 120 * second],
   ["bytes a second", nodeLimits.bodyRate, 64 * KiB],
   ["after", nodeLimits.slowAfterMs, 10 * second],

@@ -82,6 +82,23 @@ const raw =
     });
   };
 
+/** Bytes on a socket, and then one every half second that ends nothing. Gives the status. */
+const dribble =
+  (text: string): Send =>
+  (url) => {
+    const socket = connect(Number(new URL(url).port), "127.0.0.1");
+    socket.write(text);
+    const more = setInterval(() => socket.write("x"), 500);
+    return new Promise((done) => {
+      socket.on("data", (data) => done(Number(/^HTTP\/1.1 (\d+)/.exec(String(data))?.[1] ?? 0)));
+      socket.on("error", () => done(0));
+      socket.on("close", () => {
+        clearInterval(more);
+        done(0);
+      });
+    });
+  };
+
 interface Row {
   readonly limit: string;
   readonly request: string;
@@ -207,6 +224,40 @@ const rows: Row[] = [
     status: 403,
     count: 5,
     send: send(located({ url: "http://169.254.169.254/latest/", version: null })),
+  },
+  {
+    limit: "headers 10 s",
+    request: "a byte of them every 500 ms",
+    status: 408,
+    count: 3,
+    send: dribble("GET /health HTTP/1.1\r\nhost: x\r\nname: "),
+    together: { taken: 0 },
+  },
+  {
+    limit: "headers 10 s",
+    request: "100 connections that never come to a request",
+    status: 408,
+    count: 100,
+    send: dribble("GET /"),
+    // The oldest made way for others.
+    together: { taken: 36 },
+  },
+  {
+    limit: "headers 16 KiB",
+    request: "17 KiB",
+    status: 431,
+    count: 5,
+    send: raw((given) => ({ ...given, name: "x".repeat(17 * 1024) }), ""),
+  },
+  {
+    limit: "headers 100 lines",
+    request: "101 lines",
+    status: 431,
+    count: 5,
+    send: raw(
+      (given) => ({ ...given, ...Object.fromEntries(Array.from({ length: 101 }, (_, i) => [`name-${i}`, "x"])) }),
+      "",
+    ),
   },
   {
     limit: "64 KiB/s after 10 s",
