@@ -105,14 +105,6 @@ export {
    * frequent and so counted by vectors, or 2^32 − 1.
    */
   bracket,
-  /** (slots, x bf16, base bf16, count, low, high, shift, hot): `bracket` of x − base in f32. */
-  bracket_bf16,
-  /**
-   * (brackets, operands, count): `bracket_bf16` of several operands, block by block of 4,096. A bracket is ten u32: slots, x,
-   * base, low, high, shift, hot, the number above (added up over calls) and two of the kernel's own. Returns how many elements
-   * were counted: it stops before a block whose inputs, or deltas, may hold an infinity or NaN.
-   */
-  survey_brackets_bf16,
   /**
    * (slots, count, low, shift): moves the slots that hold anything to the front and returns how many. The key of one that has seen
    * several becomes 2^31 + the first that it could hold.
@@ -123,6 +115,17 @@ export {
   /** (x, key, n, count) → the index of the n-th (from 0) that has this key, or −1. */
   nth_equal,
 } from "./select";
+
+export {
+  /** (slots, x bf16, base bf16, count, low, high, shift, hot): `bracket` of x − base in f32. */
+  bracket_bf16,
+  /**
+   * (brackets, operands, count): `bracket_bf16` of several operands, block by block of 4,096. A bracket is ten u32: slots, x,
+   * base, low, high, shift, hot, the number above (added up over calls) and two of the kernel's own. Returns how many elements
+   * were counted: it stops before a block whose inputs, or deltas, may hold an infinity or NaN.
+   */
+  survey_brackets_bf16,
+} from "./brackets";
 
 // Rules over the deltas of all models at an element. Deltas of model m start at deltas + 4·stride·m; NaN gives NaN.
 export {
