@@ -165,6 +165,7 @@ export interface MergeSummary {
   readonly models: readonly string[];
   readonly tensors: number;
   readonly parameters: number;
+  /** Less than planned where thresholds were known beforehand: tensors of which a sample was sure are read once. */
   readonly bytesRead: number;
   readonly bytesWritten: number;
   readonly seconds: number;

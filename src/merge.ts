@@ -8,7 +8,7 @@ import type { Folder } from "./bytes/source.ts";
 import type { Stage } from "./bytes/stage.ts";
 import { chatTemplate } from "./chat-templates.ts";
 import { BraidError, type Diagnostic, fail, isBraidError, quote } from "./errors.ts";
-import { Conductor, type TensorOutcome } from "./exec/conduct.ts";
+import { Conductor, type ConductorHooks, type TensorOutcome } from "./exec/conduct.ts";
 import { drive } from "./exec/drive.ts";
 import type { Job } from "./exec/executor.ts";
 import { transferList } from "./exec/messages.ts";
@@ -267,7 +267,7 @@ async function mergeDocument(
   const worked = (name: string) => profiler && ((start: number) => profiler.besideSince("hash", name, start));
   const hashes = request.checksum ? plan.outputs.map((f) => host.hashFile(stage.path(f.name), worked(f.name))) : [];
   try {
-    const { tally, workerSeconds } = await run(prepared, request, stage, hashes, host, started, profiler);
+    const { tally, workerSeconds, spared } = await run(prepared, request, stage, hashes, host, started, profiler);
     for (const diagnostic of tally.warnings()) host.report({ type: "warning", diagnostic });
     for (const c of prepared.checkpoints) {
       for (const f of c.files) if (f.identity) host.assertUnchanged(f.location, f.identity);
@@ -300,6 +300,7 @@ async function mergeDocument(
     await step("commit", () => stage.commit());
     return {
       ...facts,
+      bytesRead: plan.bytesRead - spared,
       seconds: (host.now() - started) / 1000,
       peakMemoryBytes: host.peakMemory(),
       warnings: [...prepared.warnings, ...tally.warnings()],
@@ -321,7 +322,7 @@ async function run(
   host: Host,
   started: number,
   profiler?: Profiler,
-): Promise<{ tally: Tally; workerSeconds: MergeSummary["workerSeconds"] }> {
+): Promise<{ tally: Tally; workerSeconds: MergeSummary["workerSeconds"]; spared: number }> {
   const { plan, method } = prepared;
   const job: Job = {
     files: [
@@ -342,7 +343,7 @@ async function run(
   let received = 0;
   const ahead = new ReadAhead(plan, host);
   const progress = new Progress(host, started, plan.bytesRead + plan.bytesWritten);
-  const conductor = new Conductor(plan, method, {
+  const hooks: ConductorHooks = {
     outcome: (outcome: TensorOutcome, complete: boolean) => tally.add(outcome, complete),
     kept: (model, kept) => tally.addModel(model, kept),
     beat: (bytes, tensor, task) => progress.beat(task.id, bytes, tensor.name),
@@ -355,6 +356,9 @@ async function run(
         received = 0;
         host.collect();
       }
+      progress.done(task.id, bytes, tensor.name);
+    },
+    written: (bytes, tensor, task) => {
       const at = written.add(task);
       if (at) {
         hashes[at.file]?.advance(at.mark);
@@ -374,11 +378,14 @@ async function run(
       }
       progress.done(task.id, bytes, tensor.name);
     },
-  });
+  };
   const start = host.now();
   const executor = await host.createExecutor(job, plan.memory.workers);
+  let spared = 0;
   try {
+    const conductor = new Conductor(plan, method, hooks, executor.surveysMerges);
     await step("merge", () => drive(conductor, executor, host.signal), start);
+    spared = conductor.spared;
   } finally {
     await ahead.end();
     await step("sync", async () => {
@@ -387,7 +394,7 @@ async function run(
     });
   }
   progress.end();
-  return { tally, workerSeconds };
+  return { tally, workerSeconds, spared };
 }
 
 /** The layers of a slice, as its first source counts them. */

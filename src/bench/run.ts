@@ -1,6 +1,6 @@
 // Runs cases: plans go through the conductor and an executor as in a merge, and the receipts say what they took.
 
-import { Conductor } from "../exec/conduct.ts";
+import { Conductor, type ConductorHooks } from "../exec/conduct.ts";
 import { drive, type TaskSource } from "../exec/drive.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import type { Phase } from "../kernel/phases.ts";
@@ -36,7 +36,7 @@ export async function runPass(prepared: Prepared, job: Job, executor: Executor, 
   let read = 0;
   let written = 0;
   const phases: Partial<Record<Phase, number>> = {};
-  const conductor = new Conductor(plan, method, {
+  const hooks: ConductorHooks = {
     outcome: () => {},
     kept: () => {},
     beat: () => {},
@@ -48,7 +48,8 @@ export async function runPass(prepared: Prepared, job: Job, executor: Executor, 
         phases[phase] = (phases[phase] ?? 0) + ns;
       }
     },
-  });
+  };
+  const conductor = new Conductor(plan, method, hooks, executor.surveysMerges);
   const index = new Map(job.files.map((f, i) => [f.path, i]));
   // Files of the plan → files of the job.
   const at = (file: number) => index.get(plan.inputFiles[file]!.location)!;

@@ -4,6 +4,7 @@
 import type {
   MatrixFacts,
   MergeReceipt,
+  MergeTask,
   NonFinite,
   Program,
   Receipt,
@@ -53,8 +54,10 @@ export interface TensorOutcome {
 export interface ConductorHooks {
   /** Called as soon as a tensor is complete, or as its survey has seen non-finite inputs. May throw to stop the merge. */
   outcome(outcome: TensorOutcome, complete: boolean): void;
-  /** Bytes read and written by a finished task. */
+  /** A task is finished: the bytes of the plan that it stands for. */
   progress(bytes: number, tensor: PlanTensor, task: Task, receipt: Receipt): void;
+  /** What a task has written stays, for `bytes` that `progress` was not told. */
+  written?(bytes: number, tensor: PlanTensor, task: MergeTask): void;
   /** Of a task under way, the bytes that the share of it that is done stands for. */
   beat(bytes: number, tensor: PlanTensor, task: Task): void;
   /** How many elements of a model a survey of all tensors keeps: those of its tensors are not counted one by one. */
@@ -68,6 +71,15 @@ interface ModelSurvey {
   round: ModelRound;
 }
 
+/**
+ * A merge by the thresholds of which a sample is sure, while they are confirmed: the inputs are read once. What it writes counts when
+ * they were right; otherwise the merge comes after the survey, as ever, and writes over it.
+ */
+interface Trial {
+  readonly program: string;
+  readonly done: { readonly task: MergeTask; readonly receipt: MergeReceipt }[];
+}
+
 interface OpenTensor {
   readonly tensor: PlanTensor;
   /** Index among the members of the survey of all tensors, while its round asks this one. */
@@ -75,6 +87,7 @@ interface OpenTensor {
   readonly results: SurveyResult[];
   rounds: Generator<RoundRequest, SurveyResult, RoundOutcome> | null;
   merger: RoundMerger | null;
+  trial: Trial | null;
   readonly ready: Task[];
   /** Tasks handed out or ready, not yet done. */
   left: number;
@@ -101,8 +114,13 @@ export class Conductor implements TaskSource {
   private nextTensor = 0;
   private nextId = 0;
 
-  /** Output files follow the input files in the job's list. */
-  constructor(plan: Plan, method: Method, hooks: ConductorHooks) {
+  private readonly surveysMerges: boolean;
+  /** Bytes of the plan that were not read. */
+  spared = 0;
+
+  /** Output files follow the input files in the job's list. `surveysMerges`: as the executor says. */
+  constructor(plan: Plan, method: Method, hooks: ConductorHooks, surveysMerges = false) {
+    this.surveysMerges = surveysMerges;
     this.plan = plan;
     this.method = method;
     this.hooks = hooks;
@@ -127,6 +145,7 @@ export class Conductor implements TaskSource {
         results: this.surveyed.get(tensor) ?? [],
         rounds: null,
         merger: null,
+        trial: null,
         ready: [],
         left: 0,
         merging: false,
@@ -218,6 +237,10 @@ export class Conductor implements TaskSource {
       const first = was ? Math.min(was.first, n.first) : n.first;
       t.nonFinite.set(n.input, { input: n.input, count: (was?.count ?? 0) + n.count, first });
     }
+    if (t.trial && task.kind === "merge" && receipt.kind === "merge") {
+      this.addTrial(t, t.trial, task, receipt);
+      return;
+    }
     this.hooks.progress(this.bytesOf(task, t.tensor), t.tensor, task, receipt);
     if (receipt.kind === "survey" && t.member >= 0) {
       this.modelSurvey!.round.add(t.member, receipt.result, task.first, task.count);
@@ -232,7 +255,27 @@ export class Conductor implements TaskSource {
       return;
     }
     this.addMerge(t, receipt);
+    if (task.kind === "merge") this.hooks.written?.(0, t.tensor, task);
     if (t.left === 0 && t.merging) this.finish(t);
+  }
+
+  /** A merge that is tried stands for the survey, until its thresholds are known to be right. */
+  private addTrial(t: OpenTensor, trial: Trial, task: MergeTask, receipt: MergeReceipt): void {
+    trial.done.push({ task, receipt });
+    this.hooks.progress(task.count * readWidth(t.tensor), t.tensor, task, receipt);
+    const outcome = t.merger!.add(receipt.survey!, task.first, task.count);
+    if (outcome && t.left === 0) this.advance(t, outcome);
+  }
+
+  /** Takes what was tried for the merge, if it is what the survey asks for. */
+  private keepTrial(t: OpenTensor, { program, done }: Trial, resolved: Program): boolean {
+    if (JSON.stringify(resolved) !== program) return false;
+    for (const { task, receipt } of done) {
+      this.addMerge(t, receipt);
+      this.spared += task.count * readWidth(t.tensor);
+      this.hooks.written?.(this.bytesOf(task, t.tensor), t.tensor, task);
+    }
+    return true;
   }
 
   beat(task: Task, share: number): void {
@@ -259,15 +302,18 @@ export class Conductor implements TaskSource {
       this.queueRound(t, this.modelSurvey!.round.request(t.member));
       return;
     }
+    const tried = t.trial;
+    t.trial = null;
     if (outcome && t.nonFinite.size > 0) this.hooks.outcome(this.outcomeOf(t), false);
-    if (outcome) t.nonFinite.clear(); // counted again, and for good, by the slices
+    const { nonFinite } = t;
+    if (outcome) t.nonFinite = new Map(); // counted again, and for good, by the slices
     for (;;) {
       if (t.rounds) {
         const step = outcome ? t.rounds.next(outcome) : t.rounds.next();
         outcome = null;
         if (!step.done) {
           t.merger = new RoundMerger(step.value);
-          this.queueRound(t, step.value);
+          if (!this.tryMerge(t, step.value)) this.queueRound(t, step.value);
           return;
         }
         t.results.push(step.value);
@@ -283,8 +329,13 @@ export class Conductor implements TaskSource {
       return;
     }
     t.merging = true;
-    const program: Program =
-      t.tensor.program.op === "merge" ? resolveProgram(t.tensor.program, this.scalars(t)) : t.tensor.program;
+    const program = this.resolved(t, t.results);
+    if (tried && this.keepTrial(t, tried, program)) t.nonFinite = nonFinite;
+    else this.queueMerge(t, program);
+    if (t.left === 0) this.finish(t);
+  }
+
+  private queueMerge(t: OpenTensor, program: Program, survey?: NonNullable<MergeTask["survey"]>): void {
     const tile = tileOf(program.op === "merge" ? program.terms : []);
     const elements = program.op === "matrix" ? t.tensor.count : this.plan.memory.sliceElements;
     const queue = (first: number, count: number) => {
@@ -297,18 +348,33 @@ export class Conductor implements TaskSource {
         output: { file: this.outputFile + t.tensor.output.file, start: t.tensor.output.start },
         program: program.op === "merge" ? cutLines(program, first, count) : program,
         policy: this.plan.policy,
+        ...(survey ? { survey } : {}),
       });
     };
     this.slices(0, t.tensor.count, tile, queue, elements);
-    if (t.left === 0) this.finish(t);
   }
 
-  private scalars(t: OpenTensor): Solved {
-    return t.results.length > 0 && this.method.solve ? this.method.solve(t.tensor.solve, t.results) : {};
+  /** Merges by a guess, if this round is the last thing that a merge waits for. */
+  private tryMerge(t: OpenTensor, { round, guess }: RoundRequest): boolean {
+    if (!this.surveysMerges || this.electing || !guess || round.op !== "histogram") return false;
+    if (t.tensor.program.op !== "merge" || t.results.length + 1 < t.tensor.surveys.length) return false;
+    const program = this.resolved(t, [...t.results, guess]);
+    t.trial = { program: JSON.stringify(program), done: [] };
+    this.queueMerge(t, program, round);
+    return true;
+  }
+
+  private resolved({ tensor }: OpenTensor, results: readonly SurveyResult[]): Program {
+    const { program } = tensor;
+    return program.op === "merge" ? resolveProgram(program, this.scalars(tensor, results)) : program;
+  }
+
+  private scalars({ solve }: PlanTensor, results: readonly SurveyResult[]): Solved {
+    return results.length > 0 && this.method.solve ? this.method.solve(solve, results) : {};
   }
 
   private resolveSurvey(survey: Survey, t: OpenTensor): Survey {
-    const scalars = this.scalars(t);
+    const scalars = this.scalars(t.tensor, t.results);
     const operands = survey.operands.map((o) => ({ ...o, keep: resolveKeep(o.keep, scalars) }));
     const resolved = { ...survey, operands } as Survey;
     if (resolved.op === "signs")

@@ -22,6 +22,8 @@ export interface Job {
 export interface Executor {
   /** Tasks that it takes at the same time; those beyond its workers wait there, so that no worker idles for a message. */
   readonly capacity: number;
+  /** It takes merges that survey what they read as well (`MergeTask.survey`). */
+  readonly surveysMerges?: boolean;
   /**
    * Runs one task. Rejects with a BraidError (I/O), or with the signal's reason when aborted. Of a long one `beat` is told now and
    * then how much is done, in [0, 1).

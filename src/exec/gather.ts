@@ -77,7 +77,8 @@ function* thresholds(
     const open = selections.flatMap((s) => s.open.map((search) => ({ search, operand: s.operand })));
     if (open.length === 0) break;
     const asked = open.map(({ search, operand }) => ({ ...plain(operand), ...search.request() }));
-    const got = yield { round: { op: "histogram", operands: asked }, first: 0, count };
+    const guess = guessOf(selections);
+    const got = yield { round: { op: "histogram", operands: asked }, first: 0, count, ...(guess ? { guess } : {}) };
     if (got.op !== "histogram") throw new TypeError("expected a histogram");
     open.forEach(({ search }, i) => {
       search.take(got.above[i]!, got.nonzero[i]!, got.slots[i]!);
@@ -90,6 +91,12 @@ function* thresholds(
     const indexOf = (end: Cut["end"]) => indices[cuts.findIndex((c) => c.selection === s && c.cut.end === end)];
     return { ...s.threshold(indexOf), kept: s.kept };
   });
+}
+
+/** What the thresholds are if the sample is right; null when it is not sure of all. */
+function guessOf(selections: readonly Selection[]): SurveyResult | null {
+  const rules = selections.flatMap(({ guess }) => (guess ? [{ ...guess, kept: null }] : []));
+  return rules.length < selections.length ? null : { op: "threshold", thresholds: rules };
 }
 
 function keyed({ cut, selection }: { cut: Cut; selection: Selection }) {

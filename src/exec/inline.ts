@@ -73,6 +73,7 @@ export function createInlineExecutor({
   }
   return {
     capacity: 1,
+    surveysMerges: true,
     run(task, signal, beat) {
       if (closing) return Promise.reject(new Error("The executor is closed"));
       const result = last.then(() => runNext(task, signal, beat));

@@ -57,9 +57,10 @@ export function errorFromWire(wire: WireError): Error {
 
 /** The buffers that a receipt may give away, each once. */
 export function transferList(receipt: Receipt): ArrayBuffer[] {
-  if (receipt.kind !== "survey") return [];
+  const part = receipt.kind === "survey" ? receipt.result : receipt.survey;
+  if (!part) return [];
   const buffers = new Set<ArrayBuffer>();
-  for (const field of Object.values(receipt.result)) {
+  for (const field of Object.values(part)) {
     if (!Array.isArray(field)) continue;
     for (const item of field) {
       if (ArrayBuffer.isView(item) && item.buffer instanceof ArrayBuffer) buffers.add(item.buffer);

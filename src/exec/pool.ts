@@ -75,6 +75,7 @@ export function createPool(options: PoolOptions): Executor {
 
 class Pool implements Executor {
   readonly capacity: number;
+  readonly surveysMerges = true;
   private readonly options: PoolOptions;
   private readonly members = new Set<Member>();
   private readonly waiting: Call[] = [];

@@ -4,6 +4,7 @@
 import { type Lines, lineCount, rowParts } from "../kernel/lines.ts";
 import type { HistogramOperand, SurveyPart, SurveyRound } from "../kernel/program.ts";
 import { maxSlots, severalKeys, tileElements } from "../kernel/program.ts";
+import type { SurveyResult } from "../methods/method.ts";
 
 /** A round to be run over elements [first, first + count), or in one task over `pieces` that have `count` elements together. */
 export interface RoundRequest {
@@ -13,6 +14,8 @@ export interface RoundRequest {
   readonly pieces?: readonly number[];
   /** The size of its tasks, where the plan's slices are not to decide it. */
   readonly taskElements?: number;
+  /** What the survey will say if the sample is right, which this round finds out. */
+  readonly guess?: SurveyResult;
 }
 
 /** The slots of a bracket: the only key in each (from `severalKeys` on: there are several), and how many elements. */

@@ -66,6 +66,13 @@ export class Search {
     this.bracket = bracket ?? wholeRange;
   }
 
+  /** The key, when the sample is sure of it; the next pass only confirms it. */
+  get guess(): number | null {
+    if (this.found) return this.found.key;
+    const { low, high, hot } = this.bracket;
+    return hot === low && high === low + 1 ? low : null;
+  }
+
   /** What the next pass has to count. */
   request(): Omit<HistogramOperand, keyof Operand> {
     const { bracket } = this;

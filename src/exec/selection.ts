@@ -86,11 +86,21 @@ export class Selection {
     return reached - (top ? (operand.ties === "exact" ? top.k - 1 : top.above) : 0);
   }
 
+  /** The rule if the sample is right, or null when it is not sure, or equal keys are to be told apart. */
+  get guess(): Omit<Threshold, "kept"> | null {
+    const bottom = this.bottom.guess;
+    const top = this.top ? this.top.guess : noKeyStays;
+    if (bottom === null || top === null || this.operand.ties === "exact") return null;
+    return this.ruleOf(bottom, top, () => undefined);
+  }
+
   /** The rule, given the indices of its cuts. */
   threshold(indexOf: (end: Cut["end"]) => number | undefined): Omit<Threshold, "kept"> {
-    const { key } = this.bottom.found!;
+    return this.ruleOf(this.bottom.found!.key, this.top?.found?.key ?? noKeyStays, indexOf);
+  }
+
+  private ruleOf(key: number, top: number, indexOf: (end: Cut["end"]) => number | undefined): Omit<Threshold, "kept"> {
     if (this.operand.gamma === undefined) return { key, equalBefore: indexOf("bottom") ?? everyEqual };
-    const top = this.top?.found?.key ?? noKeyStays;
     return {
       key,
       equalFrom: indexOf("bottom") ?? 0,

@@ -333,6 +333,8 @@ export interface MergeTask {
   readonly output: Location;
   readonly program: Program | FactorProgram | UnifyProgram;
   readonly policy: Policy;
+  /** Of a merge program: what it reads is counted as well, for the thresholds that the program takes for granted. */
+  readonly survey?: Extract<SurveyRound, { op: "histogram" }>;
 }
 
 /**
@@ -399,6 +401,8 @@ export interface NonFinite {
 export interface MergeReceipt {
   readonly kind: "merge";
   readonly id: number;
+  /** What its `survey` has found. */
+  readonly survey?: SurveyPart;
   readonly nonFinite: readonly NonFinite[];
   /** Values that overflowed on store, and the first one's index in the tensor (−1: none). */
   readonly overflow: { readonly count: number; readonly first: number };

@@ -36,7 +36,8 @@ export type { TaskIo } from "./task-io.ts";
 export function scratchBytes(inputs: number, columns = 0): number {
   const histograms = inputs * histogramBytes + 4096;
   if (columns > 0) return tileScratch(inputs, rowTile(columns)) + rowScratch(columns, inputs) + histograms;
-  return tileScratch(inputs, tileElements) + fusedScratch(inputs) + histograms;
+  // Tiles twice: of a merge, and of the survey that it may take with it.
+  return 2 * tileScratch(inputs, tileElements) + fusedScratch(inputs) + histograms;
 }
 
 function tileScratch(inputs: number, tile: number): number {
@@ -103,13 +104,17 @@ export class Runner {
     const widths = program.inputs.map(byteWidth);
     const outWidth = byteWidth(program.out);
     const tile = tileOf(program.terms);
-    const plan = this.layout(widths, outWidth, task.inputs, widths.length, rowColumns(program.terms));
+    const operands = Math.max(widths.length, task.survey?.operands.length ?? 0);
+    const plan = this.layout(widths, outWidth, task.inputs, operands, rowColumns(program.terms));
     const readers = this.readers(task.inputs, program.inputs, plan.views);
     const merger = new TileMerger(this.kernel, program, task.policy, plan.scratch);
     const fused = fuse(this.kernel, program, plan.spare, merger.kept);
     const encodeScan = kernelsFor(this.kernel, program.out);
     const nonFinite = new NonFiniteTally(widths.length);
     const scans = program.inputs.map((d) => kernelsFor(this.kernel, d));
+    const survey = task.survey
+      ? new SurveyRun(this.kernel, surveyOf(task, task.survey, program.inputs), plan.beside)
+      : null;
     // Its output and its counts go nowhere: the fused kernel comes after it.
     const probe = fused && this.clock ? new TileMerger(this.kernel, program, task.policy, plan.scratch) : null;
 
@@ -119,6 +124,9 @@ export class Runner {
       clock.start();
       await readStride(readers, plan.inputs, task.first + done, count);
       clock.lap("read");
+      // What is not finite is told by the merge.
+      if (survey)
+        takeIn(survey, plan.inputs, widths, scans, task.first + done, count, tile, new NonFiniteTally(scans.length));
       for (let t = 0; t < count; t += tile) {
         const n = Math.min(tile, count - t);
         const first = task.first + done + t;
@@ -152,6 +160,7 @@ export class Runner {
       overflow: merger.overflowed,
       kept: merger.kept,
       differs: -1,
+      ...(survey ? { survey: survey.result() } : {}),
       nanoseconds: clock.laps,
     };
   }
@@ -210,13 +219,7 @@ export class Runner {
       clock.start();
       await readStride(readers, plan.inputs, start, count);
       clock.lap("read");
-      for (let t = 0; t < count; ) {
-        const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
-        const took = run.stretch(pointers, count - t);
-        const n = took || Math.min(tile, count - t);
-        if (took === 0) run.tile(pointers, start + t, n, scanTile(scans, pointers, start + t, n, tally));
-        t += n;
-      }
+      takeIn(run, plan.inputs, widths, scans, start, count, tile, tally);
       clock.lap("compute");
     }
     return { kind: "survey", id: task.id, nonFinite: nonFinite.list(), result: run.result(), nanoseconds: clock.laps };
@@ -258,7 +261,8 @@ export class Runner {
     // The fused kernels' masks and pointers lie behind the tiles of the separate ones, which stay ready for a tile that needs them.
     const end = this.kernel.heapStart + this.kernel.byteLength;
     const spare = { start: at + tileScratch(lanes, tileElements), end };
-    return { stride, inputs, output, views, scratch: { start: at, end }, spare };
+    const beside = { start: spare.start + fusedScratch(lanes), end };
+    return { stride, inputs, output, views, scratch: { start: at, end }, spare, beside };
   }
 }
 
@@ -266,6 +270,32 @@ async function readStride(readers: readonly Reader[], pointers: readonly number[
   for (let i = 0; i < readers.length; i++) {
     const pending = readers[i]!.read(first, count, pointers[i]!);
     if (pending) await pending;
+  }
+}
+
+/** The survey that a merge takes with it, as a task of its own would be. */
+function surveyOf(task: MergeTask, round: SurveyTask["round"], dtypes: readonly FloatDtype[]): SurveyTask {
+  const { id, first, count, inputs } = task;
+  return { kind: "survey", id, first, count, inputs, dtypes, round };
+}
+
+/** Gives a survey `count` elements from `first` on, which lie at `pointers`. */
+function takeIn(
+  run: SurveyRun,
+  pointers: readonly number[],
+  widths: readonly number[],
+  scans: readonly LaneKernels[],
+  first: number,
+  count: number,
+  tile: number,
+  tally: NonFiniteTally,
+): void {
+  for (let t = 0; t < count; ) {
+    const here = pointers.map((p, i) => p + t * widths[i]!);
+    const took = run.stretch(here, count - t);
+    const n = took || Math.min(tile, count - t);
+    if (took === 0) run.tile(here, first + t, n, scanTile(scans, here, first + t, n, tally));
+    t += n;
   }
 }
 

@@ -1,0 +1,193 @@
+// Merges by thresholds of which the sample is sure, while they are confirmed: the same bytes with half the reading, and the same bytes
+// where the sample was wrong.
+
+import { beforeAll, describe, expect, test } from "bun:test";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Executor } from "../../src/exec/executor.ts";
+import { samplePieces } from "../../src/exec/sample.ts";
+import type { Host, MergeRequest, MergeSummary } from "../../src/host.ts";
+import { pieceElements, type Task } from "../../src/kernel/program.ts";
+import { merge } from "../../src/merge.ts";
+import { requestFor, testHost, withTempFolder } from "../support/host.ts";
+import { writeModel } from "../support/models.ts";
+import { seeded } from "../support/seeded.ts";
+
+const count = 2 ** 18 + 3 * 4096 + 17;
+/** Base and two models, in bf16. */
+const readOnce = count * 3 * 2;
+const pieces = samplePieces(count)!;
+
+/** How far each element moves, in steps: 10 % four, 40 % three, 40 % two, 10 % one; or five wherever the sample does not look. */
+function steps(seed: number, misleading: boolean): number[] {
+  const draw = seeded(seed);
+  const found = Array.from({ length: count }, () => {
+    const u = draw();
+    return (u < 0.1 ? 4 : u < 0.5 ? 3 : u < 0.9 ? 2 : 1) * (draw() < 0.5 ? -1 : 1);
+  });
+  if (!misleading) return found;
+  const seen = new Set(pieces.flatMap((first) => Array.from({ length: pieceElements }, (_, i) => first + i)));
+  return found.map((s, i) => (seen.has(i) ? s : 5 * Math.sign(s)));
+}
+
+interface Models {
+  readonly misleading: readonly [boolean, boolean];
+  /** An element of the first model that is NaN. */
+  readonly nan?: number;
+}
+
+function write(temp: string, { misleading, nan }: Models): void {
+  const tensor = (data: number[]) => ({ "model.layers.0.mlp.up_proj.weight": { dtype: "BF16" as const, data } });
+  writeModel(join(temp, "base"), tensor(Array.from({ length: count }, (_, i) => (i % 3) / 64)));
+  misleading.forEach((wrong, m) => {
+    const moved = steps(m + 1, wrong).map((s, i) => (i % 3) / 64 + s / 1024);
+    if (nan !== undefined && m === 0) moved[nan] = Number.NaN;
+    writeModel(join(temp, `m${m}`), tensor(moved));
+  });
+}
+
+const recipe = (temp: string, method: string, parameters: string) => `merge_method: ${method}
+base_model: ${temp}/base
+models:
+  - { model: ${temp}/m0, parameters: { weight: 0.7 } }
+  - { model: ${temp}/m1, parameters: { weight: 0.5 } }
+parameters: { ${parameters} }
+dtype: bfloat16
+`;
+
+interface Outcome {
+  readonly summary: MergeSummary;
+  readonly sha256: string;
+  readonly tasks: readonly Task[];
+}
+
+async function run(
+  temp: string,
+  text: string,
+  surveysMerges: boolean,
+  overrides: Partial<MergeRequest> = {},
+): Promise<Outcome> {
+  const base = testHost();
+  const tasks: Task[] = [];
+  const out = join(temp, `out-${surveysMerges}`);
+  const marks: { path: string; end: number; sha256: string }[] = [];
+  const prefix = (path: string, end: number) =>
+    createHash("sha256").update(readFileSync(path).subarray(0, end)).digest("hex");
+  const host: Host = {
+    ...base,
+    createExecutor: async (job, workers): Promise<Executor> => {
+      const inner = await base.createExecutor(job, workers);
+      return {
+        capacity: inner.capacity,
+        ...(surveysMerges ? { surveysMerges } : {}),
+        run(task, signal, beat) {
+          tasks.push(task);
+          return inner.run(task, signal, beat);
+        },
+        close: () => inner.close(),
+      };
+    },
+    hashFile: (path) => ({
+      ...base.hashFile(path),
+      advance: (end) => void marks.push({ path, end, sha256: prefix(path, end) }),
+      async finish() {
+        // What the hash was told is final did not change any more.
+        for (const { end, sha256 } of marks) expect(prefix(path, end)).toBe(sha256);
+        return prefix(path, Number.POSITIVE_INFINITY);
+      },
+    }),
+  };
+  const summary = await merge(
+    requestFor(text, { sliceElements: 65_536, ...overrides }),
+    out,
+    { overwrite: true },
+    host,
+  );
+  expect(marks.length).toBeGreaterThan(0);
+  const sha256 = createHash("sha256")
+    .update(readFileSync(join(out, "model.safetensors")))
+    .digest("hex");
+  expect(summary.files.find((f) => f.name === "model.safetensors")!.sha256).toBe(sha256);
+  return { summary, sha256, tasks };
+}
+
+const merges = (tasks: readonly Task[]) => tasks.filter((t) => t.kind === "merge");
+const surveys = (tasks: readonly Task[]) => tasks.filter((t) => t.kind === "survey" && !t.pieces);
+const slices = Math.ceil(count / 65_536);
+
+const recipes: [string, string][] = [
+  ["ties", "density: 0.3"],
+  ["breadcrumbs", "density: 0.5, gamma: 0.05"],
+  ["breadcrumbs_ties", "density: 0.5, gamma: 0.05"],
+];
+
+for (const [method, parameters] of recipes)
+  describe(method, () => {
+    test("reads the inputs once where the sample is right", () =>
+      withTempFolder(async (temp) => {
+        write(temp, { misleading: [false, false] });
+        const text = recipe(temp, method, parameters);
+        const [tried, apart] = [await run(temp, text, true), await run(temp, text, false)];
+        expect(tried.sha256).toBe(apart.sha256);
+        expect([tried.summary.bytesRead, apart.summary.bytesRead]).toEqual([readOnce, 2 * readOnce]);
+        expect([surveys(tried.tasks).length, merges(tried.tasks).length]).toEqual([0, slices]);
+        expect([surveys(apart.tasks).length, merges(apart.tasks).length]).toEqual([slices, slices]);
+        expect(tried.summary.densities).toEqual(apart.summary.densities);
+        expect(tried.summary.planSha256).toBe(apart.summary.planSha256);
+      }));
+
+    for (const misleading of [
+      [true, true],
+      [false, true],
+    ] as const)
+      test(`merges again where it is wrong about ${misleading[0] ? "both models" : "one model"}`, () =>
+        withTempFolder(async (temp) => {
+          write(temp, { misleading });
+          const text = recipe(temp, method, parameters);
+          const [tried, apart] = [await run(temp, text, true), await run(temp, text, false)];
+          expect(tried.sha256).toBe(apart.sha256);
+          expect(tried.summary.bytesRead).toBe(2 * readOnce);
+          expect(merges(tried.tasks).length).toBe(2 * slices);
+          expect(tried.summary.densities).toEqual(apart.summary.densities);
+        }));
+  });
+
+describe("an input that is not finite", () => {
+  const nan = 70_000;
+  let temp = "";
+  const text = () => recipe(temp, "ties", "density: 0.3");
+  beforeAll(() => {
+    expect(pieces.every((first) => nan < first || nan >= first + pieceElements)).toBe(true);
+  });
+
+  test("is told and merged as it is without the trial", () =>
+    withTempFolder(async (folder) => {
+      temp = folder;
+      write(temp, { misleading: [false, false], nan });
+      const keep = { nonFinite: "keep" } as const;
+      const [tried, apart] = [await run(temp, text(), true, keep), await run(temp, text(), false, keep)];
+      expect(tried.sha256).toBe(apart.sha256);
+      expect(tried.summary.bytesRead).toBe(readOnce);
+      expect(tried.summary.nonFinite.map((n) => [n.count, n.first])).toEqual([[1, nan]]);
+      expect(tried.summary.nonFinite).toEqual(apart.summary.nonFinite);
+    }));
+
+  test("stops the merge unless it was allowed", () =>
+    withTempFolder(async (folder) => {
+      temp = folder;
+      write(temp, { misleading: [false, false], nan });
+      const failure = await run(temp, text(), true).catch((error: unknown) => error);
+      expect(String(failure)).toContain("up_proj");
+      expect(() => readFileSync(join(temp, "out-true", "model.safetensors"))).toThrow();
+    }));
+});
+
+test("ties in index order are found by rounds of their own", () =>
+  withTempFolder(async (temp) => {
+    write(temp, { misleading: [false, false] });
+    const text = recipe(temp, "ties", "density: 0.3, ties: exact");
+    const [tried, apart] = [await run(temp, text, true), await run(temp, text, false)];
+    expect(tried.sha256).toBe(apart.sha256);
+    expect(tried.summary.bytesRead).toBe(apart.summary.bytesRead);
+  }));
