@@ -5,6 +5,7 @@ import type { Caller } from "../remote/app.ts";
 import { realClock } from "../remote/clock.ts";
 import { createInlineKernels, type NodeKernels } from "../remote/kernels.ts";
 import { frameOverhead, nodeLimits } from "../remote/limits.ts";
+import { Refused } from "../remote/refusal.ts";
 import { tabRoutes } from "../remote/tab-wire.ts";
 import { createTabs, type TabReport, type Tabs } from "../remote/tabs.ts";
 import type { Sockets } from "./sockets.ts";
@@ -66,7 +67,7 @@ function servePage(request: Request): Response | null {
 }
 
 /** A socket is for the page of this node: a script of another site that a browser runs says where it is from. */
-export function admitSocket(request: Request, _caller: Caller): Response | null {
+export function admitSocket(request: Request, _caller: Caller): Refused | null {
   const origin = request.headers.get("origin");
   const host = request.headers.get("host") ?? "";
   let same = false;
@@ -75,7 +76,7 @@ export function admitSocket(request: Request, _caller: Caller): Response | null 
   } catch {
     // No origin of the web.
   }
-  return same ? null : new Response("only this node's own page works for it", { status: 403 });
+  return same ? null : new Refused(403, "denied", "only this node's own page works for it");
 }
 
 export function createBrowserWorkers(own: NodeKernels, report: (report: TabReport) => void): BrowserWorkers {

@@ -1,5 +1,5 @@
-// The server of nodes and coordinators, over node:http on Bun and Deno alike: it can say how long headers may take, which Bun.serve
-// and Deno.serve cannot. What an answer is, the handler says; here is who may hold a connection, and for how long.
+// The server of nodes and coordinators, over node:http on Bun and Deno alike: it can be told how long headers may take, which
+// Bun.serve and Deno.serve cannot. What an answer is, the handler says; here is who may hold a connection, and for how long.
 
 import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { AddressInfo, Socket as Connection } from "node:net";
@@ -7,6 +7,7 @@ import { fail } from "../errors.ts";
 import type { Caller } from "../remote/app.ts";
 import { type NodeLimits, nodeLimits } from "../remote/limits.ts";
 import { busyRetrySeconds, Refused, refuse } from "../remote/refusal.ts";
+import type { Refusal } from "../remote/wire.ts";
 import { send, toRequest } from "./exchange.ts";
 import type { Sockets } from "./sockets.ts";
 
@@ -104,17 +105,17 @@ class Connections {
   }
 }
 
-/** Tells a connection that has no request yet why it is ended. */
-async function dismiss(connection: Connection, response: Response): Promise<void> {
-  const body = await response.text();
-  response.headers.set("content-length", String(Buffer.byteLength(body)));
-  response.headers.set("connection", "close");
-  const lines = [...response.headers].map(([name, value]) => `${name}: ${value}\r\n`).join("");
-  connection.end(`HTTP/1.1 ${response.status} ${STATUS_CODES[response.status]}\r\n${lines}\r\n${body}`);
-  linger(connection);
-}
-
-function linger(connection: Connection): void {
+/** Tells a connection that has no request yet why it is ended: at once, before the runtime closes it without a word. */
+function dismiss(connection: Connection, { status, kind, message, retryAfter }: Refused): void {
+  const body = JSON.stringify({ error: { kind, message } } satisfies Refusal);
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    "content-type: application/json",
+    `content-length: ${Buffer.byteLength(body)}`,
+    ...(retryAfter === undefined ? [] : [`retry-after: ${retryAfter}`]),
+    "connection: close",
+  ];
+  connection.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
   const timer = setTimeout(() => connection.destroy(), lingerMs);
   connection.once("close", () => clearTimeout(timer));
 }
@@ -182,13 +183,13 @@ export async function listen(
     if (!superfluous) return;
     // A request may be on its way: who sends it must know that it may come again.
     const message = `${limits.connections} connections are open`;
-    void dismiss(superfluous, refuse(new Refused(503, "busy", message, busyRetrySeconds)));
+    dismiss(superfluous, new Refused(503, "busy", message, busyRetrySeconds));
   });
   server.on("clientError", (error: { code?: string }, connection: Connection) => {
     const spare = connections.isSpare(connection);
     // One that was dismissed is none of them any more: what it still says is not listened to.
     if (!connections.forget(connection)) return;
-    if (spare && connection.writable) void dismiss(connection, refuse(asRefused(error.code, limits)));
+    if (spare && connection.writable) dismiss(connection, asRefused(error.code, limits));
     else connection.destroy();
   });
   const upgrades = sockets ? (await import("./sockets.ts")).createUpgrades(sockets) : null;
@@ -196,7 +197,7 @@ export async function listen(
     server.on("upgrade", (incoming: IncomingMessage, connection: Connection, head: Buffer) => {
       connections.forget(connection);
       const refused = upgrades.take(incoming, connection, head);
-      if (refused) void dismiss(connection, refused);
+      if (refused) dismiss(connection, refused);
     });
   }
 

@@ -4,7 +4,7 @@ import type { IncomingMessage } from "node:http";
 import type { Socket as Connection } from "node:net";
 import { WebSocketServer } from "ws";
 import type { Caller } from "../remote/app.ts";
-import { Refused, refuse } from "../remote/refusal.ts";
+import { Refused } from "../remote/refusal.ts";
 import { toRequest } from "./exchange.ts";
 
 /** Who does not answer a ping before the next one has gone. */
@@ -28,21 +28,21 @@ export interface Sockets {
   /** A longer message ends its socket. */
   readonly maxBytes: number;
   /** A refusal, or null: the request may become a socket. */
-  admit(request: Request, caller: Caller): Response | null;
+  admit(request: Request, caller: Caller): Refused | null;
   open(socket: Socket): SocketEvents;
 }
 
 export interface Upgrades {
   /** The connection becomes a WebSocket, or a refusal says why not. */
-  take(incoming: IncomingMessage, connection: Connection, head: Buffer): Response | null;
+  take(incoming: IncomingMessage, connection: Connection, head: Buffer): Refused | null;
   close(): void;
 }
 
 export function createUpgrades(sockets: Sockets): Upgrades {
   const server = new WebSocketServer({ noServer: true, maxPayload: sockets.maxBytes, perMessageDeflate: false });
-  const notHere = () => refuse(new Refused(400, "bad-request", "this is no WebSocket"));
+  const notHere = () => new Refused(400, "bad-request", "this is no WebSocket");
 
-  function refusal(incoming: IncomingMessage, client: string | undefined): Response | null {
+  function refusal(incoming: IncomingMessage, client: string | undefined): Refused | null {
     let request: Request;
     try {
       request = toRequest(incoming);

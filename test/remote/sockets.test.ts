@@ -2,6 +2,7 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { WebSocket } from "ws";
+import { Refused } from "../../src/remote/refusal.ts";
 import { client, endAll, open, serve, until } from "./listening.ts";
 
 const MiB = 2 ** 20;
@@ -14,8 +15,7 @@ describe("a WebSocket", () => {
   const sockets = {
     path: "/socket",
     maxBytes: 65 * MiB,
-    admit: (request: Request) =>
-      request.url.endsWith("?no") ? new Response("no", { status: 403, headers: { "x-why": "asked" } }) : null,
+    admit: (request: Request) => (request.url.endsWith("?no") ? new Refused(403, "denied", "not this one") : null),
     open: (socket: { send(data: string | Uint8Array<ArrayBuffer>): void; close(): void }) => {
       socket.send("hello");
       return {

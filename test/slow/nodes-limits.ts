@@ -107,6 +107,8 @@ interface Row {
   readonly send: Send;
   /** Sent at the same time; the last ones are over the limit, and so many are not. */
   readonly together?: { readonly taken: number };
+  /** Bun itself closes a connection that has not come to its first request after 8 to 12 s, and may be before us. */
+  readonly orClosed?: boolean;
 }
 
 const MiB = 2 ** 20;
@@ -232,6 +234,7 @@ const rows: Row[] = [
     count: 3,
     send: dribble("GET /health HTTP/1.1\r\nhost: x\r\nname: "),
     together: { taken: 0 },
+    orClosed: true,
   },
   {
     limit: "headers 10 s",
@@ -241,6 +244,7 @@ const rows: Row[] = [
     send: dribble("GET /"),
     // The oldest made way for others.
     together: { taken: 36 },
+    orClosed: true,
   },
   {
     limit: "headers 16 KiB",
@@ -314,11 +318,11 @@ let wrong = 0;
 try {
   console.log(`${machine()}; ${runtime.name}; limits ${JSON.stringify(nodeLimits)}\n`);
   console.log("| limit | request | sent | refused | with | honest task after it |\n|---|---|---|---|---|---|");
-  for (const { limit, request, status, count, send: one, together } of rows) {
+  for (const { limit, request, status, count, send: one, together, orClosed } of rows) {
     const got: number[] = [];
     if (together) got.push(...(await Promise.all(Array.from({ length: count }, () => one(url)))));
     else for (let i = 0; i < count; i++) got.push(await one(url));
-    const refused = got.filter((s) => s === status).length;
+    const refused = got.filter((s) => s === status || (orClosed && s === 0)).length;
     // Failures of this client add up to the last row.
     const after = status === 401 || status === 429 ? "-" : String(await send(honest)(url));
     const others = got.filter((s) => s !== status);
