@@ -12,6 +12,8 @@ import type { Key } from "./sign.ts";
 const againMs = 500;
 /** How often it is tried to take a task out. */
 const withdrawTries = 20;
+/** When a job is over, for taking out what is left of it. */
+const sweepMs = 3_000;
 /** A message must be in the stream by then, or it is sent again; the server drops the second one. */
 const publishMs = 2_000;
 
@@ -111,11 +113,26 @@ export class QueueLine {
     if (this.closed.signal.aborted) return;
     this.closed.abort();
     const { manager, job, clock } = this.options;
-    const cleared = Promise.allSettled([...this.withdrawals, manager.consumers.delete(streams.results, `job-${job}`)]);
+    const cleared = Promise.allSettled([this.sweep(), manager.consumers.delete(streams.results, `job-${job}`)]);
     const late = new AbortController();
-    await Promise.race([cleared, clock.wait(1_000, late.signal)]);
+    await Promise.race([cleared, clock.wait(sweepMs, late.signal)]);
     late.abort();
     await this.listening;
+  }
+
+  /**
+   * Takes out what is left of the job. A server that was killed may have forgotten what was finished (2.9.10 did): such tasks are in
+   * the stream again, and its consumer, which knows better, gives them to nobody. Asked for the last one of the subject, it knew of none.
+   */
+  private async sweep(): Promise<void> {
+    await Promise.allSettled(this.withdrawals);
+    const { manager, group, job } = this.options;
+    const first = { seq: 1, next_by_subj: subjects.task(group, job) };
+    for (;;) {
+      const left = await manager.streams.getMessage(streams.tasks, first);
+      if (left === null) return;
+      await manager.streams.deleteMessage(streams.tasks, left.seq, false);
+    }
   }
 
   private async prepare(): Promise<void> {
