@@ -383,7 +383,7 @@ async function run(
   const executor = await host.createExecutor(job, plan.memory.workers);
   let spared = 0;
   try {
-    const conductor = new Conductor(plan, method, hooks, executor.surveysMerges);
+    const conductor = new Conductor(plan, method, hooks, executor);
     await step("merge", () => drive(conductor, executor, host.signal), start);
     spared = conductor.spared;
   } finally {

@@ -49,7 +49,7 @@ export async function runPass(prepared: Prepared, job: Job, executor: Executor, 
       }
     },
   };
-  const conductor = new Conductor(plan, method, hooks, executor.surveysMerges);
+  const conductor = new Conductor(plan, method, hooks, executor);
   const index = new Map(job.files.map((f, i) => [f.path, i]));
   // Files of the plan → files of the job.
   const at = (file: number) => index.get(plan.inputFiles[file]!.location)!;

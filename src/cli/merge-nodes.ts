@@ -185,6 +185,7 @@ export function createMergeNodes(
       get capacity() {
         return executor.capacity;
       },
+      ...(executor.firstTasks === undefined ? {} : { firstTasks: executor.firstTasks }),
       run: (...task) => executor.run(...task),
       close: () => {
         closing ??= end();

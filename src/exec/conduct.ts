@@ -19,6 +19,7 @@ import type { Method, Solved, SurveyResult } from "../methods/method.ts";
 import { type Plan, type PlanTensor, readWidth } from "../plan/plan.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 import type { TaskSource } from "./drive.ts";
+import type { Executor } from "./executor.ts";
 import { gather } from "./gather.ts";
 import {
   gatherModel,
@@ -35,6 +36,10 @@ import { cutLines, resolveKeep, resolveProgram, resolveSelection, resolveVote } 
  * is only waited for does not count, or a thousand nodes would wait for the slices of four tensors.
  */
 const openTensors = 4;
+
+/** Small tasks have this share of the elements of others, but not fewer than these. */
+const smallShare = 1 / 8;
+const fewestSmall = 65_536;
 
 /** What happened to one tensor, when its last slice is in. */
 export interface TensorOutcome {
@@ -115,12 +120,20 @@ export class Conductor implements TaskSource {
   private nextId = 0;
 
   private readonly surveysMerges: boolean;
+  /** Tasks that are still to be small. */
+  private small: number;
   /** Bytes of the plan that were not read. */
   spared = 0;
 
-  /** Output files follow the input files in the job's list. `surveysMerges`: as the executor says. */
-  constructor(plan: Plan, method: Method, hooks: ConductorHooks, surveysMerges = false) {
-    this.surveysMerges = surveysMerges;
+  /** Output files follow the input files in the job's list. */
+  constructor(
+    plan: Plan,
+    method: Method,
+    hooks: ConductorHooks,
+    executor: Pick<Executor, "surveysMerges" | "firstTasks"> = {},
+  ) {
+    this.surveysMerges = executor.surveysMerges ?? false;
+    this.small = executor.firstTasks ?? 0;
     this.plan = plan;
     this.method = method;
     this.hooks = hooks;
@@ -409,8 +422,16 @@ export class Conductor implements TaskSource {
     each: (first: number, count: number) => void,
     elements = this.plan.memory.sliceElements,
   ): void {
-    const size = Math.max(1, Math.floor(elements / tile)) * tile;
-    for (let done = 0; done < count; done += size) each(first + done, Math.min(size, count - done));
+    const whole = (n: number) => Math.max(1, Math.floor(n / tile)) * tile;
+    const size = whole(elements);
+    const small = whole(elements * smallShare);
+    for (let done = 0; done < count; ) {
+      const begins = this.small > 0 && small >= fewestSmall && count - done > small;
+      if (begins) this.small--;
+      const n = Math.min(begins ? small : size, count - done);
+      each(first + done, n);
+      done += n;
+    }
   }
 
   private queue(t: OpenTensor, task: Task): void {

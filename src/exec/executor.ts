@@ -24,6 +24,8 @@ export interface Executor {
   readonly capacity: number;
   /** It takes merges that survey what they read as well (`MergeTask.survey`). */
   readonly surveysMerges?: boolean;
+  /** So many tasks are best small at the start: whoever takes them has proved nothing yet, and they are computed a second time. */
+  readonly firstTasks?: number;
   /**
    * Runs one task. Rejects with a BraidError (I/O), or with the signal's reason when aborted. Of a long one `beat` is told now and
    * then how much is done, in [0, 1).

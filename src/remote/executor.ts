@@ -5,7 +5,7 @@ import type { BraidError } from "../errors.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import type { Opener } from "../exec/files.ts";
 import type { Receipt, Task } from "../kernel/program.ts";
-import { Auditor, receiptHash } from "./audit.ts";
+import { Auditor, receiptHash, wholeAudits } from "./audit.ts";
 import { type Attempt, type Call, createCall, partsFor } from "./call.ts";
 import { type Errand, type Fetch, type NodeAddress, NodeError } from "./client.ts";
 import type { Clock } from "./clock.ts";
@@ -148,6 +148,11 @@ class Nodes implements NodesExecutor {
 
   get capacity(): number {
     return Math.max(2, Math.floor(this.roster.slots / this.redundancy) + (this.local?.capacity ?? 0));
+  }
+
+  /** The first of every node that is there from the start. */
+  get firstTasks(): number {
+    return wholeAudits * this.roster.members.length;
   }
 
   use(nodes: readonly NodeAddress[]): void {
