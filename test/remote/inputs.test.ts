@@ -214,7 +214,8 @@ describe("a merge by nodes that fetch inputs from the coordinator", () => {
         });
         expect(sha256).toBe(alone);
         expect(reports.filter((r) => r.state === "done").length).toBe(apps.length);
-        expect(fetched).toBeGreaterThan(100);
+        // How many tasks the other one takes before it is known not to fetch is a matter of time.
+        expect(fetched).toBeGreaterThan(broken ? 10 : 100);
         // Requests hold programs and addresses, no tensors.
         expect(sent).toBeLessThan(400_000);
       }));
