@@ -55,6 +55,8 @@ export interface Host {
   removeFolder(path: string): Promise<void>;
   /** Brings a range of an input into the system's memory, until the signal says stop. */
   readAhead(path: string, start: number, end: number, signal: AbortSignal): Promise<void>;
+  /** Bytes that this process has had the disk read so far, or null where the system does not count them. */
+  diskBytes(): number | null;
   createExecutor(job: Job, workers: number): Executor | Promise<Executor>;
   report(event: MergeEvent): void;
   readonly signal: AbortSignal;

@@ -13,10 +13,15 @@ export const windowBytes = 384 * 1024 * 1024;
 export const rangeBytes = 8 * 1024 * 1024;
 /** What a worker reads more slowly comes from a disk: out of memory it takes 0.2 to 0.4 ns a byte, 0.6 on busy cores. */
 const slowWorker = 1;
+/** What is this slow comes from no memory, however busy the cores are: a file system that the system does not count as a disk. */
+const neverMemory = 4;
+/** The share of what the workers read that has to come from the disk, where the system counts it, and of how much at least. */
+const diskShare = 1 / 8;
+const judgedBytes = 16 * 1024 * 1024;
 /** What a lane reads faster was in memory already. */
 const fastLane = 0.4;
 /** Weights of the newest figure in a running mean. One slice that was held up must not look like a disk. */
-const newestOfWorkers = 0.15;
+const newestOfWorkers = 0.14;
 const newestOfLanes = 0.25;
 
 interface Range {
@@ -31,6 +36,8 @@ export interface ReadAheadHost {
   now(): number;
   /** Brings a range of a file into the system's memory. */
   readAhead(path: string, start: number, end: number, signal: AbortSignal): Promise<void>;
+  /** Bytes that this process has had the disk read so far, or null where the system does not count them. */
+  diskBytes(): number | null;
 }
 
 export class ReadAhead {
@@ -47,10 +54,14 @@ export class ReadAhead {
   private active = false;
   /** Nanoseconds a byte: of the workers while nothing is read ahead, of the lanes while it is. */
   private mean = 0;
+  /** What the workers have read, and what the disk, when it was last asked whether they wait for it. */
+  private since = { read: 0, disk: 0 };
+  private read = 0;
 
   constructor(plan: Plan, host: ReadAheadHost) {
     this.plan = plan;
     this.host = host;
+    this.since.disk = host.diskBytes() ?? 0;
     let sum = 0;
     for (const tensor of plan.tensors) {
       this.before.set(tensor, sum);
@@ -67,10 +78,14 @@ export class ReadAhead {
     const bytes = task.count * width;
     // A view reads elsewhere and computes meanwhile.
     if (bytes === 0 || tensor.inputs.some((i) => i.view) || this.stop.signal.aborted) return;
+    this.read += bytes;
     this.at = Math.max(this.at, this.before.get(tensor)! + (task.first + task.count) * width);
     if (!this.active) {
-      this.mean += newestOfWorkers * (receipt.nanoseconds.read / bytes - this.mean);
+      // A norm's few kilobytes say nothing: a call alone takes as long as a thousand of them.
+      const weight = newestOfWorkers * Math.min(1, bytes / judgedBytes);
+      this.mean += weight * (receipt.nanoseconds.read / bytes - this.mean);
       if (this.mean <= slowWorker) return;
+      if (!this.waitsForDisk()) return;
       this.active = true;
       this.mean = 2 * fastLane;
     }
@@ -81,6 +96,17 @@ export class ReadAhead {
   async end(): Promise<void> {
     this.stop.abort();
     await Promise.all(this.reading);
+  }
+
+  /** Cores that others take make reads slow too: the clock alone does not tell them from a disk. */
+  private waitsForDisk(): boolean {
+    const disk = this.host.diskBytes();
+    if (disk === null) return true;
+    const read = this.read - this.since.read;
+    if (read < judgedBytes) return false;
+    const share = (disk - this.since.disk) / read;
+    this.since = { read: this.read, disk };
+    return share >= diskShare || this.mean > neverMemory;
   }
 
   private fill(): void {

@@ -45,8 +45,8 @@ interface Call {
   readonly fail: () => Promise<void>;
 }
 
-/** A host whose reads end when a test says so, as slowly as it says. */
-function diskOf() {
+/** A host whose reads end when a test says so, as slowly as it says. `diskBytes`: what the system has counted by now. */
+function diskOf(diskBytes: () => number | null = () => null) {
   let now = 0;
   const calls: Call[] = [];
   const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
@@ -54,6 +54,7 @@ function diskOf() {
     calls,
     host: {
       now: () => now,
+      diskBytes,
       readAhead(path: string, start: number, end: number, signal: AbortSignal) {
         const { promise, resolve, reject } = Promise.withResolvers<void>();
         const begun = now;
@@ -108,6 +109,46 @@ describe("reading ahead", () => {
       work(1, cold);
     }
     expect(calls).toEqual([]);
+  });
+
+  test("does not begin for reads that are slow for want of cores: nothing came from the disk", () => {
+    const plan = planOf();
+    const { calls, host } = diskOf(() => 5000);
+    const work = workersOf(plan, new ReadAhead(plan, host));
+    for (let i = 0; i < 30; i++) {
+      work(2, 3);
+      work(1, warm);
+    }
+    expect(calls).toEqual([]);
+  });
+
+  test("begins when an eighth of what was slow came from the disk, however much was read before", () => {
+    const plan = planOf();
+    const slice = sliceElements * 6;
+    let disk = 1e9;
+    const { calls, host } = diskOf(() => disk);
+    const work = workersOf(plan, new ReadAhead(plan, host));
+    work(60, warm);
+    for (let i = 0; i < 10 && calls.length === 0; i++) {
+      disk += slice / 20;
+      work(1, 3);
+    }
+    expect(calls).toEqual([]);
+    for (let i = 0; i < 10 && calls.length === 0; i++) {
+      disk += slice / 4;
+      work(1, 3);
+    }
+    expect(calls.length).toBe(readAheadLanes);
+  });
+
+  test("begins for a file system whose reads the system does not count, where no memory is that slow", () => {
+    const plan = planOf();
+    const { calls, host } = diskOf(() => 0);
+    const work = workersOf(plan, new ReadAhead(plan, host));
+    work(30, 3);
+    expect(calls).toEqual([]);
+    work(10, 6);
+    expect(calls.length).toBe(readAheadLanes);
   });
 
   test("does not begin for samples, whose pieces are slow to read out of memory too", () => {

@@ -109,6 +109,7 @@ function hostOf({ fs }: Checkpoints): Host {
     flush: async () => {},
     removeFolder: async () => {},
     readAhead: async () => {},
+    diskBytes: () => null,
     collect: () => {},
     createExecutor: never,
     report: () => {},

@@ -53,6 +53,13 @@ async function flush(path: string): Promise<void> {
 
 const scratch: Uint8Array[] = [];
 
+/** Linux counts in units of 512 bytes; others count calls, or nothing. */
+function diskBytes(): number | null {
+  if (process.platform !== "linux") return null;
+  const units = attempt(() => process.resourceUsage().fsRead);
+  return units === undefined ? null : units * 512;
+}
+
 /** By the runtime's own thread pool, like `flush`. What was read is thrown away. */
 async function readAhead(path: string, start: number, end: number, signal: AbortSignal): Promise<void> {
   const piece = scratch.pop() ?? new Uint8Array(readAheadBytes / readAheadLanes);
@@ -97,6 +104,7 @@ export function createHost(options: HostOptions): Host {
     flush,
     removeFolder: (path) => rm(path, { recursive: true, force: true }),
     readAhead,
+    diskBytes,
     ...readPlaces(env),
     cores: attempt(availableParallelism) ?? 1,
     now: () => performance.now(),

@@ -114,6 +114,7 @@ export async function createWebHost({ mounts, folder, report, signal }: WebHostO
     flush: async () => {},
     removeFolder: (path) => removeOutput(path),
     readAhead: async () => {},
+    diskBytes: () => null,
     createExecutor: (job, workers) =>
       createWebPool({
         module,

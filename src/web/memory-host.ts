@@ -40,6 +40,7 @@ export async function mergeInMemory(order: MemoryMerge): Promise<Map<string, Uin
     flush: async () => {},
     removeFolder: async () => {},
     readAhead: async () => {},
+    diskBytes: () => null,
     createExecutor: (job) =>
       createInlineExecutor({
         module,

@@ -43,6 +43,7 @@ export function testHost(
     flush: async () => {},
     removeFolder: async (path) => rmSync(path, { recursive: true, force: true }),
     readAhead: async () => {},
+    diskBytes: () => null,
     createExecutor: (job) => createInlineExecutor({ module, job, now: () => performance.now(), opener: fileOpener }),
     report: (event) => options.events?.push(event),
     signal: options.signal ?? new AbortController().signal,
