@@ -3,6 +3,7 @@
 import * as fs from "node:fs";
 import * as paths from "node:path";
 import { type ErrorKind, fail, quote } from "../errors.ts";
+import { claimBlocks } from "./blocks.ts";
 import type { ByteSink } from "./sink.ts";
 import type { ByteSource, FileIdentity, FileSystem, Folder } from "./source.ts";
 
@@ -149,7 +150,7 @@ export class FileSink implements ByteSink {
     }
   }
 
-  /** Sets the length; what is new reads as zeros. */
+  /** Sets the length; what is new reads as zeros, and has its blocks where they can be claimed. */
   resize(byteLength: number): void {
     const action = `Cannot set the length of ${show(this.name)} to ${byteLength}`;
     const fd = this.#open(action);
@@ -158,6 +159,8 @@ export class FileSink implements ByteSink {
     } catch (e) {
       ioError(writeKinds, action, e);
     }
+    const refused = claimBlocks(fd, byteLength);
+    if (refused) ioError(writeKinds, action, { code: refused });
   }
 
   /** A failure is final: after one, the kernel may have dropped the pages, and a second sync would lie. */

@@ -1,20 +1,39 @@
 import { describe, expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
 import {
   appendFileSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readFileSync,
+  rmdirSync,
   statSync,
   symlinkSync,
   truncateSync,
   unlinkSync,
   writeFileSync,
 } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { assertUnchanged, FileSink, FileSource, fileIdentity, localFiles, localFolder } from "../../src/bytes/file.ts";
 import { memoryFolder, memorySource } from "../../src/bytes/memory.ts";
 import type { ByteSource } from "../../src/bytes/source.ts";
 import { failure, withFolder } from "../tensor/fixture.ts";
+
+/** Blocks can be claimed: the runtime reaches the system's call. */
+const claims = typeof Bun !== "undefined" && process.platform === "linux";
+
+const mount = (folder: string) => spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]);
+const unmount = (folder: string) => spawnSync("umount", [folder]);
+
+/** A disk that is full takes one of its own, and that the right to mount it. */
+function mayMount(): boolean {
+  if (!claims || process.getuid?.() !== 0) return false;
+  const folder = mkdtempSync(join(tmpdir(), "braid-mount-"));
+  const mounted = mount(folder).status === 0 && unmount(folder).status === 0;
+  rmdirSync(folder);
+  return mounted;
+}
 
 const content = Uint8Array.from({ length: 1000 }, (_, i) => i % 251);
 
@@ -118,6 +137,39 @@ describe("a sink", () => {
       expect([absent.kind, absent.exitCode]).toEqual(["output-denied", 73]);
       expect(absent.message).toContain("ENOENT");
     }));
+
+  test("has its blocks before it is written, where the runtime reaches the system's call", () =>
+    withFolder({}, async (folder) => {
+      const path = join(folder, "out");
+      const byteLength = 3 * 2 ** 20 + 17;
+      const sink = new FileSink(path);
+      sink.write(0, content);
+      sink.resize(byteLength);
+      sink.sync();
+      const { size, blocks } = statSync(path);
+      expect([size, blocks * 512 >= byteLength]).toEqual([byteLength, claims]);
+      sink.close();
+      const bytes = readFileSync(path);
+      expect(new Uint8Array(bytes.subarray(0, 1000)).join()).toBe(content.join());
+      expect(bytes.subarray(1000).every((b) => b === 0)).toBe(true);
+    }));
+
+  test.skipIf(!mayMount())("says at once that a disk has no room for it", () =>
+    withFolder({}, async (folder) => {
+      expect(mount(folder).status).toBe(0);
+      try {
+        const path = join(folder, "out");
+        const sink = new FileSink(path);
+        sink.resize(2 ** 16);
+        const error = await failure(() => sink.resize(2 ** 24));
+        sink.close();
+        expect([error.kind, error.exitCode]).toEqual(["no-space", 74]);
+        expect(error.message).toBe(`Cannot set the length of "${path}" to 16777216: ENOSPC`);
+      } finally {
+        expect(unmount(folder).status).toBe(0);
+      }
+    }),
+  );
 
   test.skipIf(!existsSync("/dev/full"))("on a full device fails with path, range and error number", async () => {
     const sink = new FileSink("/dev/full", "existing");
