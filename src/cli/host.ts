@@ -14,6 +14,9 @@ import { readAheadBytes, readAheadLanes } from "../plan/memory.ts";
 import { attempt, readPlaces, runtimeName } from "./environment.ts";
 import { ProgressiveHash } from "./file-hash.ts";
 
+/** Cores that this process may use. */
+export const availableCores = (): number => attempt(availableParallelism) ?? 1;
+
 /** Linux's high-water mark is exact; elsewhere, or where /proc may not be read, the runtime's own figure has to do. */
 export function peakMemory(): number | null {
   const status = attempt(() => readFileSync("/proc/self/status", "utf8"));
@@ -106,7 +109,7 @@ export function createHost(options: HostOptions): Host {
     readAhead,
     diskBytes,
     ...readPlaces(env),
-    cores: attempt(availableParallelism) ?? 1,
+    cores: availableCores(),
     now: () => performance.now(),
     today: () => new Date(),
     runtime: runtimeName(),

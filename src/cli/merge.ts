@@ -4,7 +4,7 @@ import { basename, resolve } from "node:path";
 import { mergeAsAdapter } from "../adapter-merge.ts";
 import { type EmrSummary, exportMasks } from "../emr-export.ts";
 import { fail } from "../errors.ts";
-import { createThreadPool } from "../exec/threads.ts";
+import { createThreadPool, EarlyThreads } from "../exec/threads.ts";
 import { defaultExtraction } from "../extract.ts";
 import type { Host, MergeEvent, MergeSummary } from "../host.ts";
 import { compileKernel } from "../kernel/kernel.ts";
@@ -28,7 +28,7 @@ import {
   plural,
   printable,
 } from "./format.ts";
-import { createHost } from "./host.ts";
+import { availableCores, createHost } from "./host.ts";
 import { assertFree, LateFile } from "./late-file.ts";
 import type { Context } from "./main.ts";
 import { createMergeNodes, nodeRows } from "./merge-nodes.ts";
@@ -43,6 +43,9 @@ import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts
 
 /** Under Bun's binary too this names the worker: it is an entry of its own and lies beside this file. */
 const workerEntry = new URL("./worker.ts", import.meta.url);
+
+/** Threads that are started before the plan. More would hold up the plan itself, and a recipe that is refused. */
+const mostEarly = 4;
 
 /** The line about a merge that is about to run. */
 function writeHeader(screen: Screen, plan: Plan, out: string): void {
@@ -117,12 +120,29 @@ export async function runMerge(command: CommandOf<"merge">, context: Context): P
   }
 }
 
+type MergeCommand = Omit<CommandOf<"merge">, "command" | "recipe" | keyof QueueOptions>;
+
 /** `merge` of a recipe from wherever. */
 export async function mergeRecipe(
-  command: Omit<CommandOf<"merge">, "command" | "recipe" | keyof QueueOptions>,
+  command: MergeCommand,
   context: Context,
   readRecipe: (host: Host) => RecipeText | Promise<RecipeText>,
   queue: QueueTerms | null = null,
+): Promise<number> {
+  const early = new EarlyThreads(workerEntry, Math.min(command.workers ?? availableCores(), mostEarly));
+  try {
+    return await mergeWith(early, command, context, readRecipe, queue);
+  } finally {
+    early.end();
+  }
+}
+
+async function mergeWith(
+  early: EarlyThreads,
+  command: MergeCommand,
+  context: Context,
+  readRecipe: (host: Host) => RecipeText | Promise<RecipeText>,
+  queue: QueueTerms | null,
 ): Promise<number> {
   const { out, err } = context.terminal;
   const talkative = !command.quiet && !command.json;
@@ -157,7 +177,7 @@ export async function mergeRecipe(
     report,
     createExecutor: (job, workers) => {
       const pool = (n: number) =>
-        createThreadPool({ module, workers: n, job, entry: workerEntry, timeOrigin: performance.timeOrigin });
+        createThreadPool({ module, workers: n, job, entry: workerEntry, early, timeOrigin: performance.timeOrigin });
       return nodes ? nodes.createExecutor(job, workers, pool) : pool(workers);
     },
   });
