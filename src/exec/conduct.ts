@@ -334,7 +334,7 @@ export class Conductor implements TaskSource {
       }
       const survey = t.tensor.surveys[t.results.length];
       if (!survey) break;
-      t.rounds = gather(this.resolveSurvey(survey, t), t.tensor.count);
+      t.rounds = gather(this.resolveSurvey(survey, t), t.tensor.count, this.mayTry(t));
     }
     if (this.electing) {
       this.surveyed.set(t.tensor, t.results);
@@ -367,10 +367,15 @@ export class Conductor implements TaskSource {
     this.slices(0, t.tensor.count, tile, queue, elements);
   }
 
-  /** Merges by a guess, if this round is the last thing that a merge waits for. */
+  /** Whether a merge may be tried while a survey goes on: it is the last thing that the merge waits for. */
+  private mayTry({ tensor, results }: OpenTensor): boolean {
+    if (!this.surveysMerges || this.electing) return false;
+    return tensor.program.op === "merge" && results.length + 1 >= tensor.surveys.length;
+  }
+
+  /** Merges by a guess. */
   private tryMerge(t: OpenTensor, { round, guess }: RoundRequest): boolean {
-    if (!this.surveysMerges || this.electing || !guess || round.op !== "histogram") return false;
-    if (t.tensor.program.op !== "merge" || t.results.length + 1 < t.tensor.surveys.length) return false;
+    if (!this.mayTry(t) || !guess || round.op !== "histogram") return false;
     const program = this.resolved(t, [...t.results, guess]);
     t.trial = { program: JSON.stringify(program), done: [] };
     this.queueMerge(t, program, round);
@@ -407,6 +412,7 @@ export class Conductor implements TaskSource {
         dtypes,
         round: request.round,
         ...(request.pieces ? { pieces: request.pieces } : {}),
+        ...(request.pieceLength ? { pieceLength: request.pieceLength } : {}),
       };
       this.queue(t, task);
     };
@@ -461,7 +467,9 @@ export class Conductor implements TaskSource {
     return { tensor, nonFinite, overflow, kept: keptOf(t), facts, remark, differs };
   }
 
+  /** The bytes of the plan that a task stands for: samples are beside it. */
   private bytesOf(task: Task, tensor: PlanTensor): number {
+    if (task.kind === "survey" && task.pieces) return 0;
     const read = readWidth(tensor);
     return task.count * (read + (task.kind === "merge" ? byteWidth(tensor.dtype) : 0));
   }

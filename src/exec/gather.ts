@@ -5,7 +5,7 @@ import type { Operand, Survey, ThresholdOperand } from "../kernel/program.ts";
 import { pieceElements, rowColumns, tileElements } from "../kernel/program.ts";
 import type { Norms, SurveyResult, Threshold } from "../methods/method.ts";
 import { giveBack, type RoundOutcome, type RoundRequest } from "./rounds.ts";
-import { Sample, samplePieces } from "./sample.ts";
+import { closerLength, closerPieces, Sample, samplePieces } from "./sample.ts";
 import { plain } from "./search.ts";
 import { type Cut, everyEqual, Selection } from "./selection.ts";
 
@@ -21,8 +21,15 @@ export function normsOf(got: RoundOutcome): Norms {
   return got.l1.map((l1, i) => ({ l1, l2: got.l2[i]!, max: got.max[i]!, nonzero: got.nonzero[i]! }));
 }
 
-/** Yields the rounds that a survey of a tensor of `count` elements needs; is sent each one's outcome; returns the result. */
-export function* gather(survey: Survey, count: number): Generator<RoundRequest, SurveyResult, RoundOutcome> {
+/**
+ * Yields the rounds that a survey of a tensor of `count` elements needs; is sent each one's outcome; returns the result. `tries`: a
+ * merge may be tried by what is likely.
+ */
+export function* gather(
+  survey: Survey,
+  count: number,
+  tries = false,
+): Generator<RoundRequest, SurveyResult, RoundOutcome> {
   if (survey.op === "dots") {
     const { operands, lines } = survey;
     if (lines) {
@@ -55,7 +62,7 @@ export function* gather(survey: Survey, count: number): Generator<RoundRequest, 
     if (got.op !== "signs") throw new TypeError("expected signs");
     return got;
   }
-  return { op: "threshold", thresholds: yield* thresholds(survey.operands, count) };
+  return { op: "threshold", thresholds: yield* thresholds(survey.operands, count, tries) };
 }
 
 /**
@@ -65,6 +72,7 @@ export function* gather(survey: Survey, count: number): Generator<RoundRequest, 
 function* thresholds(
   operands: readonly ThresholdOperand[],
   count: number,
+  tries: boolean,
 ): Generator<RoundRequest, Threshold[], RoundOutcome> {
   if (count === 0) return operands.map(() => ({ key: 0, equalBefore: everyEqual, kept: 0 })); // no task would answer
   const all = yield* everyKey(operands, count);
@@ -73,10 +81,11 @@ function* thresholds(
   all?.forEach((keys, i) => {
     for (const search of selections[i]!.open) search.takeSorted(keys);
   });
+  if (tries) yield* lookCloser(selections, count);
   for (;;) {
-    const open = selections.flatMap((s) => s.open.map((search) => ({ search, operand: s.operand })));
+    const open = openOf(selections);
     if (open.length === 0) break;
-    const asked = open.map(({ search, operand }) => ({ ...plain(operand), ...search.request() }));
+    const asked = open.map(askedOf);
     const guess = guessOf(selections);
     const got = yield { round: { op: "histogram", operands: asked }, first: 0, count, ...(guess ? { guess } : {}) };
     if (got.op !== "histogram") throw new TypeError("expected a histogram");
@@ -93,7 +102,34 @@ function* thresholds(
   });
 }
 
-/** What the thresholds are if the sample is right; null when it is not sure of all. */
+const openOf = (selections: readonly Selection[]) =>
+  selections.flatMap((s) => s.open.map((search) => ({ search, operand: s.operand })));
+
+const askedOf = ({ search, operand }: ReturnType<typeof openOf>[number]) => ({
+  ...plain(operand),
+  ...search.request(),
+});
+
+/**
+ * Counts the brackets in a larger sample where all keys are then likely to be known, so that a merge can be tried by them: that spares
+ * as much reading as the tensor is long, for an eighth of it at most.
+ */
+function* lookCloser(selections: readonly Selection[], count: number): Generator<RoundRequest, void, RoundOutcome> {
+  const pieces = closerPieces(count);
+  const open = openOf(selections);
+  if (!pieces || open.every(({ search }) => search.guess !== null) || !selections.every((s) => s.ofKeys)) return;
+  const elements = pieces.length * closerLength;
+  if (!open.every(({ search }) => search.promises(elements, pieces.length))) return;
+  const round = { op: "histogram", operands: open.map(askedOf) } as const;
+  const got = yield { round, first: 0, count: elements, pieces, pieceLength: closerLength };
+  if (got.op !== "histogram") throw new TypeError("expected a histogram");
+  open.forEach(({ search }, i) => {
+    if (search.guess === null) search.narrow(got.above[i]!, got.slots[i]!, elements, pieces.length);
+    giveBack(got.slots[i]!);
+  });
+}
+
+/** What the thresholds are if the likely keys are right; null where one has none. */
 function guessOf(selections: readonly Selection[]): SurveyResult | null {
   const rules = selections.flatMap(({ guess }) => (guess ? [{ ...guess, kept: null }] : []));
   return rules.length < selections.length ? null : { op: "threshold", thresholds: rules };

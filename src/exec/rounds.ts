@@ -12,6 +12,8 @@ export interface RoundRequest {
   readonly first: number;
   readonly count: number;
   readonly pieces?: readonly number[];
+  /** Elements of a piece, where they are not `pieceElements`. */
+  readonly pieceLength?: number;
   /** The size of its tasks, where the plan's slices are not to decide it. */
   readonly taskElements?: number;
   /** What the survey will say if the sample is right, which this round finds out. */

@@ -1,8 +1,7 @@
-// A look at a few pieces of a tensor that says between which keys its k-th largest magnitude lies, almost surely. The search
-// that follows checks it, so the sample decides how long that takes and nothing else.
+// A look at a few pieces of a tensor: where they lie, and the keys that are in them.
 
-import { noKey, pieceElements, sampledFrom } from "../kernel/program.ts";
-import type { Bracket } from "./search.ts";
+import { pieceElements, sampledFrom } from "../kernel/program.ts";
+import type { Mode } from "./aim.ts";
 
 /** One element in 64 is looked at, in at most 256 pieces: a piece of a file that is not in memory costs a seek. */
 const elementsPerPiece = 64 * pieceElements;
@@ -14,6 +13,18 @@ const mostModelPieces = 1024;
 /** Where the pieces of a tensor of `count` elements start, in ascending order, or null for a small tensor. */
 export function samplePieces(count: number): number[] | null {
   return count < sampledFrom ? null : spread(count, mostPieces);
+}
+
+/** Elements of a piece of a closer look, and how many of a tensor are looked at. */
+export const closerLength = 2048;
+const closerShare = 1 / 8;
+const closerMost = 2 ** 20;
+
+/** Where the pieces of a closer look start, or null where a tensor is too small for one to pay. */
+export function closerPieces(count: number): number[] | null {
+  if (count < 4 * sampledFrom) return null;
+  const pieces = Math.floor(Math.min(closerMost, count * closerShare) / closerLength);
+  return apart(count, pieces, closerLength);
 }
 
 /** The same for tensors one after the other: none for each of them where all together are small. */
@@ -33,56 +44,28 @@ export function spreadPieces(counts: readonly number[]): number[][] {
 }
 
 function spread(count: number, most: number): number[] {
-  const pieces = Math.min(most, Math.max(fewestPieces, Math.floor(count / elementsPerPiece)));
+  return apart(count, Math.min(most, Math.max(fewestPieces, Math.floor(count / elementsPerPiece))), pieceElements);
+}
+
+/** Places of so many pieces of `length` elements. */
+function apart(count: number, pieces: number, length: number): number[] {
   const step = count / pieces;
   // One piece in every stretch, not at the same place of each: rows often divide the step, and columns differ too. Fractions of
   // the golden ratio spread evenly. Masks want multiples of 16.
   return Array.from({ length: pieces }, (_, i) => {
     const jitter = (i * 0.6180339887498949) % 1;
-    return Math.floor((i * step + jitter * (step - pieceElements)) / 16) * 16;
+    return Math.floor((i * step + jitter * (step - length)) / 16) * 16;
   });
 }
 
-/**
- * Standard errors between the estimate and the ends of the bracket. With rows whose scales are lognormal with σ of up to 2, 4
- * missed 1 tensor of 2,250 at densities of 0.2, 0.01 and 10⁻⁵; with σ of 3 at 10⁻⁴, 9 of 150. A miss costs two passes, a wider
- * bracket a part of one each time.
- */
-const errors = 4;
 const coarseShift = 15;
 const keyEnd = 0x80000000;
-
-/**
- * The same between the estimate and the nearest other key, where the bracket is of one key. That takes half the time, it is
- * confirmed while the tensor is merged, and equal keys are many: the estimate is seldom that near to where they end.
- */
-const oneKeyErrors = 3;
-
-/** The bracket of keys that should hold the one whose rank is this share of all elements, or of those that are not zero. */
-export function aim(sample: Sample, share: number, ofNonzero: boolean): Bracket {
-  const rank = share * (ofNonzero ? sample.nonzero : sample.count);
-  const error = Math.sqrt(sample.variance(share, ofNonzero, rank));
-  const middle = Math.max(1, Math.round(rank));
-  const hot = middle > sample.nonzero ? noKey : sample.ranked(middle);
-  const near = within(sample, rank, oneKeyErrors * error + 1);
-  if (near.low === hot && near.high === hot + 1) return { ...near, hot };
-  return { ...within(sample, rank, errors * error + 1), hot };
-}
-
-/** Keys whose ranks in the sample are no further from `rank`. */
-function within(sample: Sample, rank: number, margin: number): { low: number; high: number } {
-  const top = Math.floor(rank - margin);
-  const bottom = Math.ceil(rank + margin);
-  return {
-    low: bottom > sample.nonzero ? 1 : sample.ranked(bottom),
-    high: top < 1 ? keyEnd : sample.ranked(Math.min(top, sample.nonzero)) + 1,
-  };
-}
 
 /** Keys, counted in bins of 2¹⁵. */
 export class Sample {
   readonly count: number;
   readonly nonzero: number;
+  readonly pieces: number;
   private readonly keys: Int32Array;
   private readonly coarse = new Uint32Array(keyEnd >>> coarseShift);
   private readonly lastBin: number;
@@ -103,21 +86,20 @@ export class Sample {
     }
     this.keys = keys;
     this.count = keys.length;
+    this.pieces = keys.length / pieceElements;
     this.nonzero = keys.length - zeros;
     this.lastBin = most >>> coarseShift;
   }
 
   /**
    * The variance of the number of keys above the threshold. Elements of a piece belong to one or two rows and share their scale,
-   * so it is taken between pieces, at either end of the threshold's bin, where many may be equal; but not less than for single
-   * elements.
+   * so it is taken between pieces, at either end of the threshold's bin, where many may be equal.
    */
   variance(fraction: number, ofNonzero: boolean, rank: number): number {
-    const { keys } = this;
+    const { keys, pieces } = this;
     const { bin } = this.binOf(Math.max(1, Math.round(rank)));
     const below = Math.max(0, (bin << coarseShift) - 1);
     const last = (bin + 1) * 2 ** coarseShift - 1;
-    const pieces = keys.length / pieceElements;
     let [sumWithin, squareWithin, sumBeyond, squareBeyond] = [0, 0, 0, 0];
     for (let start = 0; start < keys.length; start += pieceElements) {
       let [within, beyond, nonzero] = [0, 0, 0];
@@ -135,18 +117,37 @@ export class Sample {
       squareBeyond += (beyond - share) ** 2;
     }
     const between = (sum: number, square: number) => ((square - sum ** 2 / pieces) * pieces) / (pieces - 1);
-    return Math.max(between(sumWithin, squareWithin), between(sumBeyond, squareBeyond), rank * (1 - fraction) + 1);
+    return Math.max(between(sumWithin, squareWithin), between(sumBeyond, squareBeyond));
   }
 
   /** The rank-th largest key, from 1. */
   ranked(rank: number): number {
     const { bin, above } = this.binOf(rank);
-    let sorted = this.sorted.get(bin);
-    if (!sorted) {
-      sorted = this.sort(bin);
-      this.sorted.set(bin, sorted);
-    }
+    const sorted = this.sortedOf(bin);
     return sorted[Math.max(0, sorted.length - (rank - above))]!;
+  }
+
+  private sortedOf(bin: number): Int32Array {
+    const known = this.sorted.get(bin);
+    if (known) return known;
+    const sorted = this.sort(bin);
+    this.sorted.set(bin, sorted);
+    return sorted;
+  }
+
+  /** The key in [low, high) that most elements have; null where it shares its bin with others, as zeros do. */
+  mode(low: number, high: number): Mode | null {
+    let best = Math.max(1, low >>> coarseShift);
+    for (let bin = best + 1; bin <= (high - 1) >>> coarseShift; bin++)
+      if (this.coarse[bin]! > this.coarse[best]!) best = bin;
+    const count = this.coarse[best]!;
+    if (count === 0) return null;
+    const sorted = this.sortedOf(best);
+    const key = sorted[0]!;
+    if (key !== sorted.at(-1) || key < low || key >= high) return null;
+    let above = 0;
+    for (let bin = this.lastBin; bin > best; bin--) above += this.coarse[bin]!;
+    return { key, above, count };
   }
 
   private sort(bin: number): Int32Array {

@@ -3,6 +3,7 @@
 
 import type { HistogramOperand, Operand } from "../kernel/program.ts";
 import { maxSlots, noKey, severalKeys } from "../kernel/program.ts";
+import { type Aim, bracketErrors, errorOf, insideOf, likelyErrors, oneKeyErrors } from "./aim.ts";
 import type { Slots } from "./rounds.ts";
 
 /** Keys [low, high), and the one that is expected to be frequent. */
@@ -55,22 +56,71 @@ export class Search {
   private readonly rank: Rank;
   /** All elements. */
   private readonly count: number;
+  private readonly aim: Aim | null;
   private bracket: Bracket;
+  /** The key, where one is likely enough to be tried. */
+  private likely: number | null;
   /** Non-zero elements, once known, and how many have been seen for sure. */
   private nonzero: number | null = null;
   private seen = 0;
 
-  constructor(rank: Rank, count: number, bracket: Bracket | null) {
+  constructor(rank: Rank, count: number, aim: Aim | null) {
     this.rank = rank;
     this.count = count;
-    this.bracket = bracket ?? wholeRange;
+    this.aim = aim;
+    this.bracket = aim ?? wholeRange;
+    this.likely = aim?.likely ?? null;
   }
 
-  /** The key, when the sample is sure of it; the next pass only confirms it. */
+  /** The key that the next pass will probably find. */
   get guess(): number | null {
-    if (this.found) return this.found.key;
-    const { low, high, hot } = this.bracket;
-    return hot === low && high === low + 1 ? low : null;
+    return this.found?.key ?? this.likely;
+  }
+
+  /** Whether a sample of `elements` in so many pieces would probably know the key. */
+  promises(elements: number, pieces: number): boolean {
+    if (this.guess !== null) return true;
+    const { aim } = this;
+    return !!aim?.doubt && aim.mode > 2 * likelyErrors * errorOf(aim.doubt, elements, pieces);
+  }
+
+  /**
+   * Takes what such a sample holds of the bracket, `above` of it beyond: sets the next bracket, and the key that is likely. The bracket
+   * never gets wider.
+   */
+  narrow(above: number, { keys, counts }: Slots, elements: number, pieces: number): void {
+    const { doubt } = this.aim!;
+    const { low, high } = this.bracket;
+    const { shift } = this.request();
+    const rank = doubt!.share * elements;
+    const error = Math.max(errorOf(doubt!, elements, pieces) * elements, 1);
+    const edge = (slot: number) => low + slot * 2 ** shift;
+    let [first, last, best] = [0, counts.length - 1, -1];
+    let mode = { key: noKey, above: 0, count: 0 };
+    let over = above;
+    for (let slot = counts.length - 1; slot >= 0; slot--) {
+      const count = counts[slot]!;
+      if (over + count < rank - bracketErrors * error) last = slot - 1;
+      else if (count > mode.count) {
+        mode = { key: keys[slot]!, above: over, count };
+        best = slot;
+      }
+      over += count;
+      if (over > rank + bracketErrors * error) {
+        first = slot;
+        break;
+      }
+    }
+    // The rank is outside of the bracket, says this sample: the first one has misled, or it has.
+    if (last < first || best < 0) return;
+    this.bracket = { low: edge(first), high: Math.min(high, edge(last + 1)), hot: noKey };
+    if (mode.key >= severalKeys) return;
+    const inside = insideOf(mode, rank, error);
+    this.likely = inside >= likelyErrors ? mode.key : null;
+    this.bracket =
+      inside >= oneKeyErrors
+        ? { low: mode.key, high: mode.key + 1, hot: mode.key }
+        : { ...this.bracket, hot: mode.key };
   }
 
   /** What the next pass has to count. */
@@ -116,6 +166,7 @@ export class Search {
     if (keys[slot]! >= severalKeys) {
       const { shift } = this.request();
       const first = low + slot * 2 ** shift;
+      this.likely = null;
       this.bracket = { low: first, high: Math.min(this.bracket.high, first + 2 ** shift), hot: noKey };
       return;
     }
@@ -149,6 +200,7 @@ export class Search {
   private restart(): void {
     if (this.bracket === wholeRange) throw new RangeError(`${this.seen} keys have no ${this.wanted()}-th`);
     this.bracket = wholeRange;
+    this.likely = null;
   }
 }
 

@@ -2,7 +2,8 @@
 
 import type { ThresholdOperand } from "../kernel/program.ts";
 import type { Threshold } from "../methods/method.ts";
-import { aim, type Sample } from "./sample.ts";
+import { aim } from "./aim.ts";
+import type { Sample } from "./sample.ts";
 import { noKeyStays, type Rank, Search } from "./search.ts";
 
 /** An index that no element has: of equal keys, all lie before it. */
@@ -86,11 +87,16 @@ export class Selection {
     return reached - (top ? (operand.ties === "exact" ? top.k - 1 : top.above) : 0);
   }
 
-  /** The rule if the sample is right, or null when it is not sure, or equal keys are to be told apart. */
+  /** Whether the rule is its keys alone: equal ones need not be told apart. */
+  get ofKeys(): boolean {
+    return this.operand.ties !== "exact";
+  }
+
+  /** The rule if the likely keys are right, or null where there are none. */
   get guess(): Omit<Threshold, "kept"> | null {
     const bottom = this.bottom.guess;
     const top = this.top ? this.top.guess : noKeyStays;
-    if (bottom === null || top === null || this.operand.ties === "exact") return null;
+    if (bottom === null || top === null || !this.ofKeys) return null;
     return this.ruleOf(bottom, top, () => undefined);
   }
 

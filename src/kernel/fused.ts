@@ -80,6 +80,8 @@ export class FusedMerger {
   private readonly maskPointers: number;
   private readonly lineMask: number;
   private readonly anyMask: boolean;
+  /** It takes any number of elements at a time: masks and pieces have room for a tile. */
+  readonly unmasked: boolean;
   /** Null when all is bf16. */
   private readonly pieces: Pieces | null;
 
@@ -102,6 +104,7 @@ export class FusedMerger {
     this.tops = scratch.take(4 * n);
     this.maskPointers = scratch.take(4 * n);
     this.pieces = isNarrow(program) ? null : new Pieces(kernel, program, scratch);
+    this.unmasked = !this.anyMask && !this.pieces;
     const f32 = (at: number) => new Float32Array(buffer, at, n);
     const u32 = (at: number) => new Uint32Array(buffer, at, n);
     program.terms.forEach((t, i) => {

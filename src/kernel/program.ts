@@ -378,6 +378,8 @@ export interface SurveyTask {
   readonly round: SurveyRound;
   /** Look at `pieceElements` elements from each of these on (multiples of 16) instead of at `count` from `first` on. */
   readonly pieces?: readonly number[];
+  /** Or at so many: at most a tile. */
+  readonly pieceLength?: number;
 }
 
 /** Slots of one operand of a histogram round, 8 bytes each: all keys take two rounds, of 2¹⁵ keys a slot and of one. */

@@ -127,7 +127,9 @@ export class Runner {
       // What is not finite is told by the merge.
       if (survey)
         takeIn(survey, plan.inputs, widths, scans, task.first + done, count, tile, new NonFiniteTally(scans.length));
-      for (let t = 0; t < count; t += tile) {
+      // Without masks a stride is one call; tile by tile is where it holds something non-finite.
+      const whole = fused?.unmasked && !probe && fused.tile(plan.inputs, plan.output, task.first + done, count);
+      for (let t = 0; t < count && !whole; t += tile) {
         const n = Math.min(tile, count - t);
         const first = task.first + done + t;
         const pointers = plan.inputs.map((p, i) => p + t * widths[i]!);
@@ -301,7 +303,8 @@ function takeIn(
 
 /** What a survey reads at a time: first element and count. */
 function* strides(task: SurveyTask, size: number): Generator<[number, number]> {
-  if (task.pieces) for (const first of task.pieces) yield [first, pieceElements];
+  const { pieceLength = pieceElements } = task;
+  if (task.pieces) for (const first of task.pieces) yield [first, pieceLength];
   else for (let done = 0; done < task.count; done += size) yield [task.first + done, Math.min(size, task.count - done)];
 }
 

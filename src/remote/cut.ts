@@ -39,8 +39,8 @@ function grain(task: Task): number {
     if (program.op === "copy") return tileElements;
     return program.op === "merge" ? tileOf(program.terms) : 0;
   }
-  const { round, pieces } = task;
-  if (pieces) return pieceElements;
+  const { round, pieces, pieceLength = pieceElements } = task;
+  if (pieces) return pieceLength;
   // Sums of columns are kept a task, and adding those of parts would round otherwise.
   if (round.op === "nth" || (round.op === "dots" && round.lines?.by === "column")) return 0;
   return tileOf(round.operands);
@@ -48,7 +48,8 @@ function grain(task: Task): number {
 
 function part(task: Task, offset: number, count: number): Task {
   if (task.kind === "survey" && task.pieces) {
-    const pieces = task.pieces.slice(offset / pieceElements, (offset + count) / pieceElements);
+    const { pieceLength = pieceElements } = task;
+    const pieces = task.pieces.slice(offset / pieceLength, (offset + count) / pieceLength);
     return { ...task, count, pieces };
   }
   const first = task.first + offset;

@@ -25,7 +25,7 @@ export function rangesOf(task: Task): Range[] {
   };
   const slices: [number, number][] =
     task.kind === "survey" && task.pieces
-      ? task.pieces.map((first) => [first, pieceElements])
+      ? task.pieces.map((first) => [first, task.pieceLength ?? pieceElements])
       : [[task.first, task.count]];
   task.inputs.forEach((input, i) => {
     for (const [first, count] of slices) collect(input, width(i), first, count, found);

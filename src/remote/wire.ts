@@ -2,7 +2,7 @@
 
 import { lineCount, rowPartCount } from "../kernel/lines.ts";
 import type { Receipt, SurveyPart, SurveyTask, Task } from "../kernel/program.ts";
-import { maxSlots, tileOf } from "../kernel/program.ts";
+import { maxSlots, tileElements, tileOf } from "../kernel/program.ts";
 import { byteWidth, floatDtypes } from "../tensor/dtype.ts";
 import type { Range } from "./ranges.ts";
 
@@ -145,10 +145,12 @@ export function taskFault(value: unknown): string | null {
       ? null
       : "its inputs have no dtypes, or unknown ones";
   if (kind === "survey") {
-    const { round, pieces } = value;
+    const { round, pieces, pieceLength } = value;
     if (!isObject(round)) return "it has no round";
     if (round.op === "census") return "a census is not sent";
     if (pieces !== undefined && !(Array.isArray(pieces) && pieces.every(count))) return "its pieces are no places";
+    if (pieceLength !== undefined && !(count(pieceLength) && pieceLength >= 1 && pieceLength <= tileElements))
+      return `its pieces do not have 1 to ${tileElements} elements`;
     return dtypes(value.dtypes) ?? users(round.operands);
   }
   const { program, output, policy } = value;

@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Executor } from "../../src/exec/executor.ts";
 import { samplePieces } from "../../src/exec/sample.ts";
-import type { Host, MergeRequest, MergeSummary } from "../../src/host.ts";
+import type { Host, MergeEvent, MergeRequest, MergeSummary } from "../../src/host.ts";
 import { pieceElements, type Task } from "../../src/kernel/program.ts";
 import { merge } from "../../src/merge.ts";
 import { requestFor, testHost, withTempFolder } from "../support/host.ts";
@@ -60,6 +60,8 @@ interface Outcome {
   readonly summary: MergeSummary;
   readonly sha256: string;
   readonly tasks: readonly Task[];
+  /** As it was last told. */
+  readonly progress: Extract<MergeEvent, { type: "progress" }>;
 }
 
 async function run(
@@ -68,7 +70,8 @@ async function run(
   surveysMerges: boolean,
   overrides: Partial<MergeRequest> = {},
 ): Promise<Outcome> {
-  const base = testHost();
+  const events: MergeEvent[] = [];
+  const base = testHost({ events });
   const tasks: Task[] = [];
   const out = join(temp, `out-${surveysMerges}`);
   const marks: { path: string; end: number; sha256: string }[] = [];
@@ -109,7 +112,8 @@ async function run(
     .update(readFileSync(join(out, "model.safetensors")))
     .digest("hex");
   expect(summary.files.find((f) => f.name === "model.safetensors")!.sha256).toBe(sha256);
-  return { summary, sha256, tasks };
+  const progress = events.findLast((e) => e.type === "progress")!;
+  return { summary, sha256, tasks, progress };
 }
 
 const merges = (tasks: readonly Task[]) => tasks.filter((t) => t.kind === "merge");
@@ -190,4 +194,26 @@ test("ties in index order are found by rounds of their own", () =>
     const [tried, apart] = [await run(temp, text, true), await run(temp, text, false)];
     expect(tried.sha256).toBe(apart.sha256);
     expect(tried.summary.bytesRead).toBe(apart.summary.bytesRead);
+  }));
+
+test("a closer look makes sure of what the sample is not, and is no part of the progress", () =>
+  withTempFolder(async (temp) => {
+    // 30.1 % of each model move three steps, 40 % two: with k of 30.4 % the first sample doubts which of them is the k-th.
+    const size = 2 ** 20;
+    const tensor = (data: number[]) => ({ "model.layers.0.mlp.up_proj.weight": { dtype: "BF16" as const, data } });
+    const moved = (i: number, m: number) => {
+      const u = ((i + m) * 0.6180339887498949) % 1;
+      return ((u < 0.301 ? 3 : u < 0.701 ? 2 : 1) * ((i + m) % 2 ? 1 : -1)) / 1024;
+    };
+    writeModel(join(temp, "base"), tensor(Array.from({ length: size }, (_, i) => (i % 3) / 64)));
+    for (const m of [0, 1])
+      writeModel(join(temp, `m${m}`), tensor(Array.from({ length: size }, (_, i) => (i % 3) / 64 + moved(i, m))));
+    const text = recipe(temp, "ties", "density: 0.3035");
+    const [tried, apart] = [await run(temp, text, true), await run(temp, text, false)];
+    expect(tried.sha256).toBe(apart.sha256);
+    expect([tried.summary.bytesRead, apart.summary.bytesRead]).toEqual([size * 6, 2 * size * 6]);
+    const looks = tried.tasks.filter((t) => t.kind === "survey" && t.pieceLength !== undefined);
+    expect(looks.length).toBe(1);
+    expect(merges(tried.tasks).length).toBe(16);
+    for (const { progress } of [tried, apart]) expect(progress.doneBytes).toBe(progress.totalBytes);
   }));
