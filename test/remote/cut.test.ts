@@ -116,19 +116,20 @@ describe("parts of a task together are the task", () => {
     return kernels.run(task, { ranges, bytes }, new AbortController().signal);
   };
 
-  test("a sample, in pieces", async () => {
+  test.each([512, 1024])("a sample, in pieces of %d", async (pieceLength) => {
     const pieces = [0, 1024, 8192, 40_000, 60_000, 64_000];
     const task: Task = {
       kind: "survey",
       id: 3,
       first: 0,
-      count: pieces.length * 512,
+      count: pieces.length * pieceLength,
       inputs: [{ file: 0, start: 0 }],
       dtypes: ["F32"],
       round: { op: "sample", operands: [{ input: 0, base: null, keep: {} }] },
       pieces,
+      ...(pieceLength === 512 ? {} : { pieceLength }),
     };
-    await compare(task, cutTask(task, 4 * 1024)!, inMemory);
+    await compare(task, cutTask(task, 8 * pieceLength)!, inMemory);
     expect(cut.get("sample")).toBeGreaterThanOrEqual(3);
   });
 

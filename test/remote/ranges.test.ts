@@ -160,6 +160,7 @@ describe("the ranges of a task", () => {
   });
 
   test("of a sample are its pieces", async () => {
+    const bracket = { low: 1, high: 2 ** 16, shift: 0, hot: 0xffffffff, nonzero: false };
     const task: SurveyTask = {
       kind: "survey",
       id: 0,
@@ -173,6 +174,11 @@ describe("the ranges of a task", () => {
     expect(await check(task)).toEqual([
       { file: 0, start: 2, end: 2 + 2048 },
       { file: 0, start: 2 + 8192, end: 2 + 8192 + 1024 },
+    ]);
+    const round = { op: "histogram", operands: [{ input: 0, base: null, keep: {}, ...bracket }] } as const;
+    expect(await check({ ...task, count: 3 * 1024, round, pieceLength: 1024 })).toEqual([
+      { file: 0, start: 2, end: 2 + 1536 * 2 },
+      { file: 0, start: 2 + 8192, end: 2 + 8192 + 2048 },
     ]);
   });
 
