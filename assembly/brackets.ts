@@ -19,44 +19,57 @@ function oddKeys(x: v128, base: v128, upper: v128, magnitude: v128): v128 {
   return v128.and(f32x4.sub(odds(x, upper), odds(base, upper)), magnitude);
 }
 
-/** What `countKey` has counted. */
+/** What `countKey` has counted, of its key and of another. */
 let overKey: i32 = 0;
 let atKey: i32 = 0;
+let overOther: i32 = 0;
+let atOther: i32 = 0;
 
 /**
- * Keys of x − base above and at one key, where a sample was sure of it and what is missing is how many there are. Returns the
- * largest key; that of an infinity or NaN says that there may be one in the inputs.
+ * Keys of x − base above and at one key, where a sample was sure of it and what is missing is how many there are; with `Other`, above
+ * and at a second one too, the other end of a window. Returns the largest key; that of an infinity or NaN says that there may be one
+ * in the inputs.
  */
-function countKey(x: usize, base: usize, count: usize, wanted: u32): i32 {
+function countKey<Other>(x: usize, base: usize, count: usize, wanted: u32, second: u32): i32 {
   const magnitude = v128.load32_splat(constants);
   const unit = unitUpper();
   const upper = upperHalves();
   const key = i32x4.splat(wanted);
+  const other = i32x4.splat(second);
   let over = i32x4.splat(0);
   let same = i32x4.splat(0);
+  let overSecond = i32x4.splat(0);
+  let sameSecond = i32x4.splat(0);
   let top = i32x4.splat(0);
-  const end = x + (count << 1);
-  for (; x + 16 <= end; x += 16, base += 16) {
-    const v = v128.load(x);
-    const b = v128.load(base);
-    const even = evenKeys(v, b, unit, magnitude);
-    const odd = oddKeys(v, b, upper, magnitude);
-    over = i32x4.sub(over, i32x4.add(i32x4.gt_s(even, key), i32x4.gt_s(odd, key)));
-    same = i32x4.sub(same, i32x4.add(i32x4.eq(even, key), i32x4.eq(odd, key)));
-    top = i32x4.max_s(top, i32x4.max_s(even, odd));
-  }
-  if (x < end) {
-    // The padding has key 0, which nobody looks for.
-    const v = loadPart(x, end - x);
-    const b = loadPart(base, end - x);
-    const even = evenKeys(v, b, unit, magnitude);
-    const odd = oddKeys(v, b, upper, magnitude);
-    over = i32x4.sub(over, i32x4.add(i32x4.gt_s(even, key), i32x4.gt_s(odd, key)));
-    same = i32x4.sub(same, i32x4.add(i32x4.eq(even, key), i32x4.eq(odd, key)));
-    top = i32x4.max_s(top, i32x4.max_s(even, odd));
+  let rest = (count << 1) & 15;
+  let end = x + (count << 1) - rest;
+  for (;;) {
+    for (; x < end; x += 16, base += 16) {
+      const v = v128.load(x);
+      const b = v128.load(base);
+      const even = evenKeys(v, b, unit, magnitude);
+      const odd = oddKeys(v, b, upper, magnitude);
+      over = i32x4.sub(over, i32x4.add(i32x4.gt_s(even, key), i32x4.gt_s(odd, key)));
+      same = i32x4.sub(same, i32x4.add(i32x4.eq(even, key), i32x4.eq(odd, key)));
+      if (isFloat<Other>()) {
+        overSecond = i32x4.sub(overSecond, i32x4.add(i32x4.gt_s(even, other), i32x4.gt_s(odd, other)));
+        sameSecond = i32x4.sub(sameSecond, i32x4.add(i32x4.eq(even, other), i32x4.eq(odd, other)));
+      }
+      top = i32x4.max_s(top, i32x4.max_s(even, odd));
+    }
+    if (rest == 0) break;
+    // The ragged end is padded with elements of key 0, which nobody looks for.
+    v128.store(ragged, loadPart(x, rest));
+    v128.store(ragged, loadPart(base, rest), 16);
+    x = ragged;
+    base = ragged + 16;
+    end = ragged + 16;
+    rest = 0;
   }
   overKey = sumLanes(over);
   atKey = sumLanes(same);
+  overOther = sumLanes(overSecond);
+  atOther = sumLanes(sameSecond);
   const high = max<i32>(i32x4.extract_lane(top, 0), i32x4.extract_lane(top, 1));
   return max<i32>(high, max<i32>(i32x4.extract_lane(top, 2), i32x4.extract_lane(top, 3)));
 }
@@ -194,7 +207,7 @@ export function bracket_bf16(
   hot: u32,
 ): i32 {
   if (hot == low && high == low + 1) {
-    countKey(x, base, count, low);
+    countKey<No>(x, base, count, low, 0);
     if (atKey > 0) addKey(slots, low, atKey, low, shift);
     return overKey;
   }
@@ -234,9 +247,8 @@ class Bracket {
     return this.hot == this.low && this.high == this.low + 1;
   }
 
-  /** The other end of the same window, of which one is a key that stands alone: both take one loop. */
-  isPairedWith(other: Bracket): bool {
-    return this.x == other.x && this.base == other.base && this.isOneKey() != other.isOneKey();
+  hasInputsOf(other: Bracket): bool {
+    return this.x == other.x && this.base == other.base;
   }
 }
 
@@ -244,9 +256,13 @@ function bracketAt(brackets: usize, i: usize): Bracket {
   return changetype<Bracket>(brackets + i * offsetof<Bracket>());
 }
 
-/** Whether the i-th and the next one are the ends of a window that take one loop. */
-function isPair(brackets: usize, operands: usize, i: usize): bool {
-  return i + 1 < operands && bracketAt(brackets, i).isPairedWith(bracketAt(brackets, i + 1));
+/** How many of the ends of a window that begins at the i-th are keys that stand alone: such windows take one loop. Else −1. */
+function aloneInPair(brackets: usize, operands: usize, i: usize): i32 {
+  if (i + 1 >= operands) return -1;
+  const b = bracketAt(brackets, i);
+  const next = bracketAt(brackets, i + 1);
+  const alone = i32(b.isOneKey()) + i32(next.isOneKey());
+  return alone > 0 && b.hasInputsOf(next) ? alone : -1;
 }
 
 /** Whether the inputs of a block are finite; keys that stand alone are counted meanwhile. */
@@ -255,9 +271,16 @@ function looksFinite(brackets: usize, operands: usize, first: usize, count: usiz
     const b = bracketAt(brackets, i);
     const x = <usize>b.x + (first << 1);
     const base = <usize>b.base + (first << 1);
-    const pair = isPair(brackets, operands, i);
-    if (b.isOneKey() && !pair) {
-      if (countKey(x, base, count, b.low) >= infinite) return false;
+    const alone = aloneInPair(brackets, operands, i);
+    if (alone == 2) {
+      const next = bracketAt(brackets, ++i);
+      if (countKey<Yes>(x, base, count, b.low, next.low) >= infinite) return false;
+      b.over = overKey;
+      b.same = atKey;
+      next.over = overOther;
+      next.same = atOther;
+    } else if (b.isOneKey() && alone < 0) {
+      if (countKey<No>(x, base, count, b.low, 0) >= infinite) return false;
       b.over = overKey;
       b.same = atKey;
     } else {
@@ -265,8 +288,8 @@ function looksFinite(brackets: usize, operands: usize, first: usize, count: usiz
       const last = i > 0 ? bracketAt(brackets, i - 1) : b;
       if ((i == 0 || last.x != b.x) && !isFinite16(x, count)) return false;
       if ((i == 0 || last.base != b.base) && !isFinite16(base, count)) return false;
+      if (alone == 1) i++;
     }
-    if (pair) i++;
   }
   return true;
 }
@@ -290,7 +313,7 @@ export function survey_brackets_bf16(brackets: usize, operands: usize, count: us
     const at = <u32>(done << 1);
     for (let i: usize = 0; i < operands; i++) {
       const b = bracketAt(brackets, i);
-      if (isPair(brackets, operands, i)) {
+      if (aloneInPair(brackets, operands, i) == 1) {
         const other = bracketAt(brackets, ++i);
         if (b.isOneKey()) addPair(other, b, at, elements);
         else addPair(b, other, at, elements);

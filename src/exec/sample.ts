@@ -16,7 +16,7 @@ export function samplePieces(count: number): number[] | null {
 }
 
 /** Elements of a piece of a closer look, and how many of a tensor are looked at. */
-export const closerLength = 2048;
+export const closerLength = 4096;
 const closerShare = 1 / 8;
 const closerMost = 2 ** 20;
 

@@ -58,6 +58,9 @@ describe("dot products block by block", () => {
 const frequent = reference.bitsOf(3 / 1024);
 type Range = readonly [low: number, high: number, shift: number, hot: number];
 const oneKey: Range = [frequent, frequent + 1, 0, frequent];
+const [lesser, larger] = [reference.bitsOf(1 / 1024), reference.bitsOf(5 / 1024)];
+const lesserKey: Range = [lesser, lesser + 1, 0, lesser];
+const largerKey: Range = [larger, larger + 1, 0, larger];
 const wide: Range = [1, 0x80000000, 20, frequent];
 const part: Range = [0x3b000000, 0x3d000000, 16, noKey];
 
@@ -82,6 +85,16 @@ describe("brackets block by block", () => {
         [wide, 1],
         [oneKey, 1],
         [part, 1],
+      ],
+    ],
+    [
+      "windows of two keys, whichever comes first, and a third key of the same model",
+      [
+        [lesserKey, 0],
+        [largerKey, 0],
+        [largerKey, 1],
+        [lesserKey, 1],
+        [oneKey, 1],
       ],
     ],
   ];
@@ -128,6 +141,9 @@ describe("brackets block by block", () => {
     const slots = put(new Uint32Array(2), 8);
     const told = Uint32Array.from([slots, put(x), put(base), ...oneKey, 0, 0, 0]);
     expect(run.survey_brackets_bf16(put(told), 1, 5000)).toBe(4096);
+    const second = put(new Uint32Array(2), 8);
+    const window = Uint32Array.from([...told, second, told[1]!, told[2]!, ...largerKey, 0, 0, 0]);
+    expect(run.survey_brackets_bf16(put(window), 2, 5000)).toBe(4096);
   });
 });
 
