@@ -181,7 +181,8 @@ const kernelForPlanners = new Set([
 ]);
 
 /** Files that touch this machine. Everything from which they can be reached is listed too: all else runs in a browser. */
-const local = /^src\/(cli\/.*|bytes\/(blocks|file|stage|stage-[a-z]+|lock|output|replace)\.ts|exec\/(threads|local)\.ts)$/;
+const local =
+  /^src\/(cli\/.*|bytes\/(blocks|file|stage|stage-[a-z]+|lock|output|replace)\.ts|exec\/(threads|local)\.ts)$/;
 
 describe("imports", () => {
   test("the parser of this test sees every kind of import", () => {

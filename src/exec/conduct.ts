@@ -18,16 +18,10 @@ import { cutView } from "../kernel/view.ts";
 import type { Method, Solved, SurveyResult } from "../methods/method.ts";
 import { type Plan, type PlanTensor, readWidth } from "../plan/plan.ts";
 import { byteWidth } from "../tensor/dtype.ts";
+import { Agenda } from "./agenda.ts";
 import type { TaskSource } from "./drive.ts";
 import type { Executor } from "./executor.ts";
 import { gather } from "./gather.ts";
-import {
-  gatherModel,
-  gatherModelNorms,
-  type ModelNorms,
-  type ModelRound,
-  type ModelThresholds,
-} from "./model-survey.ts";
 import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { cutLines, resolveKeep, resolveProgram, resolveSelection, resolveVote } from "./scalars.ts";
 
@@ -69,13 +63,6 @@ export interface ConductorHooks {
   kept(model: number, kept: number): void;
 }
 
-/** A survey of all tensors under way. */
-interface ModelSurvey {
-  readonly members: readonly PlanTensor[];
-  readonly rounds: Generator<ModelRound, ModelThresholds | ModelNorms, void>;
-  round: ModelRound;
-}
-
 /**
  * A merge by the thresholds of which a sample is sure, while they are confirmed: the inputs are read once. What it writes counts when
  * they were right; otherwise the merge comes after the survey, as ever, and writes over it.
@@ -111,12 +98,7 @@ export class Conductor implements TaskSource {
   private readonly open: OpenTensor[] = [];
   private readonly owners = new Map<number, OpenTensor>();
   private readonly outputFile: number;
-  /** Of tensors whose survey of all tensors is done. */
-  private readonly surveyed = new Map<PlanTensor, SurveyResult[]>();
-  private modelSurvey: ModelSurvey | null = null;
-  /** Tensors whose elections count for all of them: none is merged before their surveys are done. */
-  private electing: readonly PlanTensor[] | null;
-  private nextTensor = 0;
+  private readonly agenda: Agenda;
   private nextId = 0;
 
   private readonly surveysMerges: boolean;
@@ -138,9 +120,7 @@ export class Conductor implements TaskSource {
     this.method = method;
     this.hooks = hooks;
     this.outputFile = plan.inputFiles.length;
-    this.modelSurvey = this.startModelSurvey();
-    const electing = plan.tensors.filter((t) => t.surveys.at(-1)?.op === "signs");
-    this.electing = electing.length > 0 ? electing : null;
+    this.agenda = new Agenda(plan, (model, kept) => hooks.kept(model, kept));
   }
 
   next(): Task | "wait" | null {
@@ -150,12 +130,13 @@ export class Conductor implements TaskSource {
         if (task) return task;
       }
       if (this.open.filter((t) => !t.merging).length >= openTensors) break;
-      const [tensor, member] = this.take();
-      if (!tensor) break;
+      const turn = this.agenda.next(this.open.length === 0);
+      if (!turn) break;
+      const { tensor, member } = turn;
       const opened: OpenTensor = {
         tensor,
         member,
-        results: this.surveyed.get(tensor) ?? [],
+        results: this.agenda.resultsOf(tensor),
         rounds: null,
         merger: null,
         trial: null,
@@ -174,72 +155,6 @@ export class Conductor implements TaskSource {
     return this.open.length > 0 ? "wait" : null;
   }
 
-  /** The next tensor to work on, and which member of the survey of all tensors it is asked as. */
-  private take(): [PlanTensor | undefined, number] {
-    for (let survey = this.modelSurvey; survey; survey = this.modelSurvey) {
-      const { asked } = survey.round;
-      if (this.nextTensor < asked.length) {
-        const member = asked[this.nextTensor++]!;
-        return [survey.members[member]!, member];
-      }
-      if (this.open.length > 0) return [undefined, -1]; // the round is not over
-      this.nextTensor = 0;
-      const step = survey.rounds.next();
-      if (step.done) this.closeModelSurvey(survey, step.value);
-      else survey.round = step.value;
-    }
-    if (this.electing) {
-      if (this.nextTensor < this.electing.length) return [this.electing[this.nextTensor++]!, -1];
-      if (this.open.length > 0) return [undefined, -1]; // signs of some tensors are still to come
-      this.nextTensor = 0;
-      this.closeElection(this.electing);
-    }
-    return [this.plan.tensors[this.nextTensor++], -1];
-  }
-
-  /** Every tensor is told the signs of all of them: integers, so their order does not matter. */
-  private closeElection(members: readonly PlanTensor[]): void {
-    const sum: { op: "signs"; positive: number; negative: number } = { op: "signs", positive: 0, negative: 0 };
-    for (const tensor of members) {
-      const own = this.surveyed.get(tensor)!.pop()!;
-      if (own.op !== "signs") throw new TypeError("expected signs");
-      sum.positive += own.positive;
-      sum.negative += own.negative;
-    }
-    for (const tensor of members) this.surveyed.get(tensor)!.push(sum);
-    this.electing = null;
-  }
-
-  private startModelSurvey(): ModelSurvey | null {
-    const members = this.plan.tensors
-      .filter((t) => modelSurveyOf(t))
-      .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    const parts = members.map((t) => {
-      const survey = modelSurveyOf(t)!;
-      return { survey, count: t.count, models: survey.operands.map((o) => t.inputs[o.input]!.model) };
-    });
-    // A method asks for one kind of survey only.
-    const ranks = parts.flatMap(({ survey, ...part }) =>
-      survey.op === "threshold" ? [{ ...part, operands: survey.operands }] : [],
-    );
-    const sums = parts.map(({ survey, ...part }) => ({ ...part, operands: survey.operands }));
-    const rounds = ranks.length > 0 ? gatherModel(ranks) : gatherModelNorms(sums);
-    const step = members.length > 0 ? rounds.next() : null;
-    return !step || step.done ? null : { members, rounds, round: step.value };
-  }
-
-  private closeModelSurvey(survey: ModelSurvey, outcome: ModelThresholds | ModelNorms): void {
-    survey.members.forEach((tensor, i) => {
-      const result: SurveyResult =
-        "norms" in outcome
-          ? { op: "norms", norms: outcome.norms[i]!, squares: outcome.squares }
-          : { op: "threshold", thresholds: outcome.thresholds[i]! };
-      this.surveyed.set(tensor, [result]);
-    });
-    if ("kept" in outcome) for (const [model, n] of outcome.kept) this.hooks.kept(model, n);
-    this.modelSurvey = null;
-  }
-
   done(task: Task, receipt: Receipt): void {
     const t = this.owners.get(task.id);
     if (!t) throw new Error(`task ${task.id} was never handed out`);
@@ -256,7 +171,7 @@ export class Conductor implements TaskSource {
     }
     this.hooks.progress(this.bytesOf(task, t.tensor), t.tensor, task, receipt);
     if (receipt.kind === "survey" && t.member >= 0) {
-      this.modelSurvey!.round.add(t.member, receipt.result, task.first, task.count);
+      this.agenda.round.add(t.member, receipt.result, task.first, task.count);
       if (t.left > 0) return;
       this.open.splice(this.open.indexOf(t), 1);
       if (t.nonFinite.size > 0) this.hooks.outcome(this.outcomeOf(t), false);
@@ -312,7 +227,7 @@ export class Conductor implements TaskSource {
   /** Moves a tensor to its next round, its next survey, or its slices. */
   private advance(t: OpenTensor, outcome: RoundOutcome | null): void {
     if (t.member >= 0) {
-      this.queueRound(t, this.modelSurvey!.round.request(t.member));
+      this.queueRound(t, this.agenda.round.request(t.member));
       return;
     }
     const tried = t.trial;
@@ -336,8 +251,8 @@ export class Conductor implements TaskSource {
       if (!survey) break;
       t.rounds = gather(this.resolveSurvey(survey, t), t.tensor.count, this.mayTry(t));
     }
-    if (this.electing) {
-      this.surveyed.set(t.tensor, t.results);
+    if (this.agenda.elects) {
+      this.agenda.note(t.tensor, t.results);
       this.open.splice(this.open.indexOf(t), 1);
       return;
     }
@@ -369,7 +284,7 @@ export class Conductor implements TaskSource {
 
   /** Whether a merge may be tried while a survey goes on: it is the last thing that the merge waits for. */
   private mayTry({ tensor, results }: OpenTensor): boolean {
-    if (!this.surveysMerges || this.electing) return false;
+    if (!this.surveysMerges || this.agenda.elects) return false;
     return tensor.program.op === "merge" && results.length + 1 >= tensor.surveys.length;
   }
 
@@ -473,12 +388,6 @@ export class Conductor implements TaskSource {
     const read = readWidth(tensor);
     return task.count * (read + (task.kind === "merge" ? byteWidth(tensor.dtype) : 0));
   }
-}
-
-/** A tensor's part in the survey of all tensors; it comes before its other surveys. */
-function modelSurveyOf({ surveys }: PlanTensor) {
-  const [first] = surveys;
-  return first && "scope" in first && first.scope === "model" ? first : null;
 }
 
 /** Elements kept per term. A threshold survey has counted exactly what its rule keeps, so workers need not. */
