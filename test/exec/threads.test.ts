@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { BraidError } from "../../src/errors.ts";
 import { drive } from "../../src/exec/drive.ts";
 import { maxReplacements, queueDepth } from "../../src/exec/pool.ts";
-import { createThreadPool } from "../../src/exec/threads.ts";
+import { createThreadPool, EarlyThreads } from "../../src/exec/threads.ts";
 import { compileKernel } from "../../src/kernel/kernel.ts";
 import type { MergeTask, Receipt, SurveyTask } from "../../src/kernel/program.ts";
 import { firstWrong, mergeTask, mergeTasks, writeJob } from "./fixture.ts";
@@ -85,6 +85,47 @@ describe("a pool of real workers", () => {
     expect(error.kind).toBe("file-not-found");
     expect(error.message).toContain(job.files[1]!.path);
     await pool.close();
+  });
+});
+
+describe("threads that load early", () => {
+  test("are a pool's workers, and it starts those that are missing", async () => {
+    const early = new EarlyThreads(realEntry, 2);
+    const { job, out } = writeJob(folder);
+    const pool = createThreadPool({ module, workers: 3, job, entry: realEntry, early });
+    expect(early.take()).toBeNull();
+    const queue = mergeTasks();
+    await drive({ next: () => queue.shift() ?? null, done: () => {} }, pool, never);
+    await pool.close();
+    expect(firstWrong(out)).toBe(-1);
+  });
+
+  test("end when nobody takes them", async () => {
+    const early = new EarlyThreads(realEntry, 3);
+    const taken = early.take()!;
+    const { promise, resolve } = Promise.withResolvers<number>();
+    taken.once("exit", resolve);
+    early.end();
+    expect(early.take()).toBeNull();
+    // One that was taken is not theirs to end.
+    expect(await Promise.race([promise, new Promise((done) => setTimeout(done, 50, "lives"))])).toBe("lives");
+    await taken.terminate();
+    await promise;
+  });
+
+  test("that cannot be started are told by the pool", async () => {
+    const entry = new URL("./absent.ts", import.meta.url);
+    const { job } = writeJob(folder);
+    const pool = createThreadPool({ module, workers: 1, job, entry, early: new EarlyThreads(entry, 1) });
+    const error = (await rejection(pool.run(mergeTasks()[0]!, never))) as BraidError;
+    expect(error.kind).toBe("worker-died");
+    expect(error.message).toContain("Cannot start a worker");
+    await pool.close();
+    // Nobody hears of one that was forgotten before it was taken.
+    const forgotten = new EarlyThreads(entry, 1);
+    for (const idle = forgotten as unknown as { idle: unknown[] }; idle.idle.length > 0; )
+      await new Promise((done) => setTimeout(done, 5));
+    expect(forgotten.take()).toBeNull();
   });
 });
 
