@@ -1,6 +1,6 @@
 // Claims the disk blocks of an output before it is written. No runtime has a call for it, but Bun can reach the system's. What
-// has its blocks already is written in three quarters of the time, because the workers, who write to one file, do not wait for
-// each other's claims; and a disk that has less room than it said is told at the start of a merge, not near its end.
+// has its blocks already is written a tenth to a quarter faster, because the workers, who write to one file, do not wait for each
+// other's claims; and a disk that has less room than it said is told at the start of a merge, not near its end.
 
 import process from "node:process";
 
@@ -27,6 +27,7 @@ const libraries = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1
 /** The errors that say the blocks cannot be had. Others say that this file system claims none, which is no fault. */
 const refusals: Readonly<Record<number, string>> = { 28: "ENOSPC", 122: "EDQUOT" };
 
+/** Null where there is none, undefined before anybody asked. */
 let opened: SystemLibrary | null | undefined;
 
 function systemLibrary(): SystemLibrary | null {
@@ -49,7 +50,7 @@ function systemLibrary(): SystemLibrary | null {
 
 /** Claims the blocks of the first `byteLength` bytes of an open file, where that can be done. Returns why the system refuses, or null. */
 export function claimBlocks(fd: number, byteLength: number): "ENOSPC" | "EDQUOT" | null {
-  opened ??= systemLibrary();
+  if (opened === undefined) opened = systemLibrary();
   if (!opened || byteLength <= 0) return null;
   if (opened.fallocate(fd, 0, 0, byteLength) === 0) return null;
   return (refusals[opened.errorNumber()] as "ENOSPC" | "EDQUOT" | undefined) ?? null;

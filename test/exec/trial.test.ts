@@ -217,3 +217,28 @@ test("a closer look makes sure of what the sample is not, and is no part of the 
     expect(merges(tried.tasks).length).toBe(16);
     for (const { progress } of [tried, apart]) expect(progress.doneBytes).toBe(progress.totalBytes);
   }));
+
+test("a key that was likely and is not the one makes the merge come again, by the key that the same round found", () =>
+  withTempFolder(async (temp) => {
+    // Where the sample looks 30.1 % move three steps, elsewhere 33 %: of k = 30.6 % it takes two steps for likely, and it is three.
+    const seen = new Set(pieces.flatMap((first) => Array.from({ length: pieceElements }, (_, i) => first + i)));
+    const tensor = (data: number[]) => ({ "model.layers.0.mlp.up_proj.weight": { dtype: "BF16" as const, data } });
+    const moved = (i: number, m: number) => {
+      const u = ((i + m) * 0.6180339887498949) % 1;
+      const step = u < (seen.has(i) ? 0.301 : 0.33) ? 3 : u < 0.701 ? 2 : 1;
+      return (step * ((i + m) % 2 ? 1 : -1)) / 1024;
+    };
+    const base = Array.from({ length: count }, (_, i) => (i % 3) / 64);
+    writeModel(join(temp, "base"), tensor(base));
+    for (const m of [0, 1]) writeModel(join(temp, `m${m}`), tensor(base.map((x, i) => x + moved(i, m))));
+    const text = recipe(temp, "ties", "density: 0.306");
+    const [tried, apart] = [await run(temp, text, true), await run(temp, text, false)];
+    expect(tried.sha256).toBe(apart.sha256);
+    expect(tried.summary.densities).toEqual(apart.summary.densities);
+    expect([surveys(tried.tasks).length, merges(tried.tasks).length]).toEqual([0, 2 * slices]);
+    const keys = merges(tried.tasks).flatMap((t) =>
+      t.kind === "merge" && t.program.op === "merge" ? [t.program.terms[0]!.keep.magnitude!.above] : [],
+    );
+    expect(new Set(keys).size).toBe(2);
+    expect(tried.summary.bytesRead).toBe(2 * readOnce);
+  }));

@@ -14,7 +14,7 @@ import { receiptHash } from "../../src/remote/audit.ts";
 import { cutTask, joinResults } from "../../src/remote/cut.ts";
 import type { TaskData, TaskResult } from "../../src/remote/kernels.ts";
 import { rangeBytes, rangesOf } from "../../src/remote/ranges.ts";
-import { outputBytes } from "../../src/remote/wire.ts";
+import { outputBytes, taskFault } from "../../src/remote/wire.ts";
 import { projectRoot, requestFor, testHost, withTempFolder } from "../support/host.ts";
 import { kernels, messageFor, module, testApp } from "./fixture.ts";
 import { appFetch, mergeAlone, mergeWithNodes, now, seeded } from "./nodes.ts";
@@ -131,6 +131,16 @@ describe("parts of a task together are the task", () => {
     };
     await compare(task, cutTask(task, 8 * pieceLength)!, inMemory);
     expect(cut.get("sample")).toBeGreaterThanOrEqual(3);
+  });
+
+  test("pieces from a stranger are places, and no longer than a tile", () => {
+    const operands = [{ input: 0, base: null, keep: {} }];
+    const common = { kind: "survey", id: 0, first: 0, count: 512, inputs: [{ file: 0, start: 0 }], dtypes: ["F32"] };
+    const task = { ...common, round: { op: "sample", operands }, pieces: [0] };
+    expect([taskFault(task), taskFault({ ...task, pieceLength: 4096 })]).toEqual([null, null]);
+    for (const pieceLength of [0, 4097, 1.5, "512"])
+      expect(taskFault({ ...task, pieceLength })).toBe("its pieces do not have 1 to 4096 elements");
+    for (const pieces of [[-1], [0.5], "0"]) expect(taskFault({ ...task, pieces })).toBe("its pieces are no places");
   });
 
   test("rows of another vocabulary, non-finite elements and overflow", async () => {
