@@ -5,6 +5,7 @@ import { exitCodes } from "../errors.ts";
 import { realClock } from "../remote/clock.ts";
 import { nodeLimits } from "../remote/limits.ts";
 import { runQueueWorker, type WorkerReport } from "../remote/queue-worker.ts";
+import { randomId } from "../remote/sign.ts";
 import { attempt, runtimeName } from "./environment.ts";
 import { formatBytes, plural, printable } from "./format.ts";
 import type { Context } from "./main.ts";
@@ -28,7 +29,7 @@ export async function runWorker(command: CommandOf<"worker">, context: Context):
   const now = () => performance.now();
   const progress = new ProgressLine(err, now);
   const name = (command.name ?? attempt(hostname) ?? "worker").slice(0, nameLength);
-  const id = [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+  const id = randomId();
   if (command.json) out.write(`${JSON.stringify({ server, name, id, workers, kernel: kernels.sha256 })}\n`);
   else if (!command.quiet)
     out.write(

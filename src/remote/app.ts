@@ -16,6 +16,7 @@ import { answerSignature, createGate, deriveKey, openGate, sha256Hex } from "./s
 import {
   type About,
   type AnswerMessage,
+  frameHeaders,
   frameType,
   headers,
   outputBytes,
@@ -177,14 +178,7 @@ export function createApp(options: AppOptions): NodeApp {
     };
     const { bytes } = encodeFrame(answer);
     const hash = await sha256Hex(bytes);
-    return new Response(bytes, {
-      headers: {
-        "content-type": frameType,
-        "content-length": String(bytes.length),
-        [headers.hash]: hash,
-        ...sign(c, 200, hash),
-      },
-    });
+    return new Response(bytes, { headers: { ...frameHeaders(bytes, hash), ...sign(c, 200, hash) } });
   }
 
   const sign = (c: Context, status: number, hash: string): Record<string, string> => {

@@ -3,7 +3,7 @@
 import { BodyError, readBody } from "./body.ts";
 import type { Clock } from "./clock.ts";
 import type { NodeLimits } from "./limits.ts";
-import { answerSignature, emptySha256, type Key, requestSignature, sameSecret, sha256Hex } from "./sign.ts";
+import { answerSignature, emptySha256, type Key, randomId, requestSignature, sameSecret, sha256Hex } from "./sign.ts";
 import { frameType, headers, protocol, type Refusal } from "./wire.ts";
 
 /**
@@ -57,9 +57,6 @@ const maxRetryMs = 30_000;
 /** Of a refusal, or of what a node says about itself. */
 export const smallBytes = 1 << 20;
 
-export const newNonce = (): string =>
-  [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
-
 /**
  * The body of an answer with status 200, whole, with the hash it says, and signed when there is a key.
  *
@@ -74,7 +71,7 @@ export async function ask(
   const { method, route, body, job, lease, limit } = question;
   const hash = body.length === 0 ? emptySha256 : await sha256Hex(body);
   const time = String(Math.round(today()));
-  const nonce = newNonce();
+  const nonce = randomId();
   const sent: Record<string, string> = {
     [headers.protocol]: protocol,
     [headers.kernel]: kernel,

@@ -7,6 +7,14 @@ export interface Clock {
   wait(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** Looks every so many milliseconds; resolves when the signal is aborted. */
+export async function every(ms: number, clock: Clock, signal: AbortSignal, look: (now: number) => void): Promise<void> {
+  while (!signal.aborted) {
+    await clock.wait(ms, signal);
+    if (!signal.aborted) look(clock.now());
+  }
+}
+
 /** `rate`: how many milliseconds of it pass in one of the machine's. */
 export function realClock(now: () => number, rate = 1): Clock {
   return {

@@ -26,5 +26,5 @@ export async function confirmHelped(
     over.abort();
     await late;
   };
-  await Promise.all(members.filter((m) => m.relays && m.hasUnseen).map(ask));
+  await Promise.all(members.filter((m) => m.relays && m.record.hasUnseen).map(ask));
 }

@@ -1,10 +1,11 @@
 // A node among those of a merge: how it joined, what it may have at a time, what it did, and whether it is still believed.
 
 import type { Task } from "../kernel/program.ts";
-import { auditsWhole, goldenTask, receiptHash, sameBytes, wholeAudits } from "./audit.ts";
+import { goldenTask, receiptHash, sameBytes, wholeAudits } from "./audit.ts";
 import { type NodeClient, NodeError } from "./client.ts";
 import type { Clock } from "./clock.ts";
 import type { NodeKernels } from "./kernels.ts";
+import { TrackRecord } from "./record.ts";
 
 /** Slots of a node that has not said yet how many cores it has. */
 const unknownSlots = 2;
@@ -41,14 +42,9 @@ export interface NodeReport {
   readonly inFlight: number;
 }
 
-/** Accepted without having been computed here whole. */
-export interface Unseen {
-  readonly task: Task;
-  readonly receipt: string;
-}
-
 export class Member {
   readonly client: NodeClient;
+  readonly record = new TrackRecord();
   inFlight = 0;
   slots = unknownSlots;
   /** Input bytes of a request, and output bytes of an answer, that it takes at most. */
@@ -69,7 +65,6 @@ export class Member {
   private state: "joining" | "ready" | "away" | "left" | "unfit" | "banned" = "joining";
   /** Elements a millisecond: of tasks whose bytes it reads itself, and of those that are sent to it. */
   private readonly rates: { near: number | null; far: number } = { near: null, far: 0 };
-  private bytes = 0;
   private dismissed = false;
   private readonly kernels: NodeKernels;
   private readonly clock: Clock;
@@ -79,10 +74,8 @@ export class Member {
   private failures = 0;
   private invalid = 0;
   private notBefore = Number.NEGATIVE_INFINITY;
-  private tasks = 0;
   /** When it was given its first task. */
   private begun = Number.NEGATIVE_INFINITY;
-  private unseen: Unseen[] = [];
 
   constructor(client: NodeClient, kernels: NodeKernels, clock: Clock, report: (report: NodeReport) => void) {
     this.client = client;
@@ -120,7 +113,7 @@ export class Member {
 
   /** Its first tasks were computed here whole, and were right. */
   get proven(): boolean {
-    return this.tasks >= wholeAudits;
+    return this.record.tasks >= wholeAudits;
   }
 
   get onProbation(): boolean {
@@ -199,26 +192,6 @@ export class Member {
       stop.abort();
       await late;
     }
-  }
-
-  auditsWhole(task: Task, random: () => number): boolean {
-    return auditsWhole(task, this.tasks, random);
-  }
-
-  accepted(task: Task, receipt: string | null, bytes: number): void {
-    this.tasks++;
-    this.bytes += bytes;
-    if (receipt !== null) this.unseen.push({ task, receipt });
-  }
-
-  get hasUnseen(): boolean {
-    return this.unseen.length > 0;
-  }
-
-  takeUnseen(): Unseen[] {
-    const { unseen } = this;
-    this.unseen = [];
-    return unseen;
   }
 
   succeeded(task: Task, ms: number, near: boolean): void {
@@ -303,7 +276,7 @@ export class Member {
   }
 
   private reportOf(state: NodeReport["state"], message: string): NodeReport {
-    const { tasks, bytes, inFlight } = this;
-    return { url: this.client.address.url, state, message, tasks, bytes, inFlight };
+    const { tasks, bytes } = this.record;
+    return { url: this.client.address.url, state, message, tasks, bytes, inFlight: this.inFlight };
   }
 }

@@ -2,6 +2,9 @@
 
 import type { Job } from "../exec/executor.ts";
 import { JobFiles, type Opener } from "../exec/files.ts";
+import type { MergeTask } from "../kernel/program.ts";
+import { sliceStart } from "./kernels.ts";
+import type { Range } from "./ranges.ts";
 
 export class OutputFiles extends JobFiles {
   private readonly job: Job;
@@ -11,6 +14,15 @@ export class OutputFiles extends JobFiles {
     super(job.files, opener);
     this.job = job;
     this.open = opener;
+  }
+
+  readRange({ file, start }: Range, target: Uint8Array): void | Promise<void> {
+    return this.read({ file, start }, 0, target);
+  }
+
+  /** Writes what came of a task into its place. */
+  writeSlice(task: MergeTask, output: Uint8Array): void | Promise<void> {
+    return this.write(task.output, sliceStart(task) - task.output.start, output);
   }
 
   /** Reads what is in an output now. It is opened anew: on a network's file system that is what shows what another machine wrote. */

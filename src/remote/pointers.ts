@@ -3,11 +3,11 @@
 import type { Job } from "../exec/executor.ts";
 import type { Opener } from "../exec/files.ts";
 import type { Task } from "../kernel/program.ts";
-import type { Call } from "./call.ts";
 import type { Copies, Copy } from "./copies.ts";
 import type { Member } from "./member.ts";
-import { pathVersion, targetVersion } from "./places.ts";
+import type { NodeCall } from "./node-call.ts";
 import type { Range } from "./ranges.ts";
+import { Versions } from "./versions.ts";
 import { type Locator, outputBytes, type Target } from "./wire.ts";
 
 /** The coordinator's own inputs, for nodes that do not share its disk. */
@@ -26,17 +26,16 @@ const below = (path: string, roots: readonly string[]) =>
 
 export class Pointers {
   private readonly job: Job;
-  private readonly opener: Opener;
   private readonly served: ServedInputs | null;
   /** By file of the job. */
   private readonly copies: readonly (Copy | undefined)[];
-  private readonly versions = new Map<number, Promise<string>>();
+  private readonly versions: Versions;
   /** Files that are below a node's roots. Every dispatch asks for every free node, and comparing paths was a third of it. */
   private readonly shared = new WeakMap<readonly string[], readonly boolean[]>();
 
   constructor(job: Job, opener: Opener, served: ServedInputs | null, copies: Copies | null = null) {
     this.job = job;
-    this.opener = opener;
+    this.versions = new Versions(job, opener);
     this.served = served;
     this.copies = copies ? job.files.map(({ path, mode }) => (mode === "read" ? copies.get(path) : undefined)) : [];
   }
@@ -59,7 +58,7 @@ export class Pointers {
     for (const file of new Set(ranges.map((r) => r.file))) {
       const how = this.reads(file, member, without === "nothing");
       if (how !== "path") paths = false;
-      if (how === "path") locators.push({ file, path: this.path(file), version: await this.version(file) });
+      if (how === "path") locators.push({ file, path: this.path(file), version: await this.versions.of(file) });
       else if (how === "copy") {
         const { url, version } = this.copies[file]!;
         locators.push({ file, url, version });
@@ -69,7 +68,7 @@ export class Pointers {
     if (!paths || task.kind !== "merge" || !member.writesItself) return { locators, target: null };
     const path = this.path(task.output.file);
     if (!below(path, member.writeRoots)) return { locators, target: null };
-    return { locators, target: { path, version: await this.version(task.output.file) } };
+    return { locators, target: { path, version: await this.versions.of(task.output.file) } };
   }
 
   /** A node could not read what it was pointed at: what it is not to be pointed at when it is asked again. */
@@ -105,7 +104,7 @@ export class Pointers {
   }
 
   /** Bytes of a task that travel by this coordinator: inputs that a node is sent, and the output unless it writes that itself. */
-  carried(call: Pick<Call, "task" | "ranges" | "bytes">, member: Member): number {
+  carried(call: Pick<NodeCall, "task" | "ranges" | "bytes">, member: Member): number {
     const output = outputBytes(call.task);
     const read = this.near(call.ranges, member) ? 0 : call.bytes - output;
     return read + (read === 0 && member.writesItself && member.writeRoots.length > 0 ? 0 : output);
@@ -113,24 +112,5 @@ export class Pointers {
 
   private path(file: number): string {
     return this.job.files[file]!.path;
-  }
-
-  private version(file: number): Promise<string> {
-    let version = this.versions.get(file);
-    if (!version) {
-      version = this.look(file);
-      this.versions.set(file, version);
-    }
-    return version;
-  }
-
-  private async look(file: number): Promise<string> {
-    const { path, mode } = this.job.files[file]!;
-    const source = await this.opener.source(path);
-    try {
-      return mode === "write" ? targetVersion(source) : pathVersion(source);
-    } finally {
-      await source.close();
-    }
   }
 }

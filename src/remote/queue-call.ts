@@ -1,11 +1,12 @@
 // A task on its way through the queue: under which numbers it is there, and what was brought for it.
 
-import type { Receipt, Task } from "../kernel/program.ts";
+import type { Receipt } from "../kernel/program.ts";
+import { type Call, type CallTerms, createCall } from "./calls.ts";
 import { decodeFrame } from "./frame.ts";
 import type { TaskResult } from "./kernels.ts";
 import type { NodeLimits } from "./limits.ts";
 import type { QueueResult } from "./queue-wire.ts";
-import { type Range, rangeBytes, rangesOf } from "./ranges.ts";
+import { rangeBytes } from "./ranges.ts";
 import { outputBytes, receiptFault } from "./wire.ts";
 
 export interface Brought {
@@ -16,7 +17,7 @@ export interface Brought {
 /** A task in the queue, under one number. */
 export interface Lease {
   readonly number: number;
-  readonly call: Call;
+  readonly call: QueueCall;
   readonly since: number;
   /** Null until the server has it. */
   sequence: number | null;
@@ -27,41 +28,22 @@ export interface Lease {
   readonly brought: Map<string, Brought>;
 }
 
-export interface Call {
-  readonly task: Task;
-  readonly ranges: readonly Range[];
+export interface QueueCall extends Call {
+  /** Bytes that a worker may bring. */
   readonly uploadBytes: number;
-  readonly signal: AbortSignal;
-  readonly beat: ((share: number) => void) | undefined;
-  readonly resolve: (receipt: Receipt) => void;
-  readonly reject: (error: unknown) => void;
-  readonly onAbort: () => void;
   readonly leases: Set<Lease>;
-  failures: number;
-  local: boolean;
-  localOnly: boolean;
-  claimed: boolean;
-  settled: boolean;
 }
 
-export type CallTerms = Pick<Call, "task" | "signal" | "beat" | "resolve" | "reject" | "onAbort">;
-
-export function createQueueCall(terms: CallTerms, limits: NodeLimits): Call {
-  const { task } = terms;
-  const ranges = rangesOf(task);
-  const large = rangeBytes(ranges) > limits.sliceBytes || outputBytes(task) > limits.sliceBytes;
+export function createQueueCall(terms: CallTerms, limits: NodeLimits): QueueCall {
+  const call = createCall(terms);
+  const output = outputBytes(call.task);
+  const large = rangeBytes(call.ranges) > limits.sliceBytes || output > limits.sliceBytes;
   return {
-    ...terms,
-    ranges,
+    ...call,
+    localOnly: large || call.localOnly,
     // A survey brings its receipt, where that is too long for a message.
-    uploadBytes: task.kind === "survey" ? limits.sliceBytes : outputBytes(task),
+    uploadBytes: call.task.kind === "survey" ? limits.sliceBytes : output,
     leases: new Set(),
-    failures: 0,
-    local: false,
-    // Whole matrices take all of their inputs at once, and no part of them can be audited alone.
-    localOnly: large || (task.kind === "merge" && !["merge", "copy"].includes(task.program.op)),
-    claimed: false,
-    settled: false,
   };
 }
 

@@ -9,7 +9,7 @@ import type { NodeLimits } from "./limits.ts";
 import { type Range, rangeBytes } from "./ranges.ts";
 import { busyRetrySeconds, Refused, refuse, refuseDenied } from "./refusal.ts";
 import { answerSignature, createGate, type Key, sha256Hex } from "./sign.ts";
-import { frameType, headers } from "./wire.ts";
+import { frameHeaders, frameType, headers } from "./wire.ts";
 
 /** Inputs and outputs on their way at the same time: each is in memory whole. */
 export const maxTransfers = 8;
@@ -44,14 +44,8 @@ export function createDesk(options: DeskOptions): Hono {
 
   const answer = async (c: Context, bytes: Uint8Array<ArrayBuffer>) => {
     const hash = await sha256Hex(bytes);
-    return new Response(bytes, {
-      headers: {
-        "content-type": frameType,
-        "content-length": String(bytes.length),
-        [headers.hash]: hash,
-        [headers.signature]: answerSignature(key, c.req.header(headers.nonce) ?? "", 200, hash),
-      },
-    });
+    const signature = answerSignature(key, c.req.header(headers.nonce) ?? "", 200, hash);
+    return new Response(bytes, { headers: { ...frameHeaders(bytes, hash), [headers.signature]: signature } });
   };
 
   /** Who asks, and for what; refuses everybody else. */

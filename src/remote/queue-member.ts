@@ -1,9 +1,8 @@
 // A worker of the queue as a coordinator knows it: what it brought, and whether it is still believed.
 
-import type { Task } from "../kernel/program.ts";
-import { auditsWhole } from "./audit.ts";
-import type { NodeReport, Unseen } from "./member.ts";
+import type { NodeReport } from "./member.ts";
 import { type Hello, helloMs, type WorkerName } from "./queue-wire.ts";
+import { TrackRecord } from "./record.ts";
 
 /** A worker that did not say so for this long is not there. */
 export const silentMs = 3 * helloMs;
@@ -12,15 +11,13 @@ const maxInvalid = 8;
 
 export class QueueMember {
   readonly name: WorkerName;
+  readonly record = new TrackRecord();
   banned = false;
   private readonly tell: (report: NodeReport) => void;
   private lanes = 1;
   private state: "new" | "ready" | "away" | "left" = "new";
   private heard = Number.NEGATIVE_INFINITY;
   private invalid = 0;
-  private tasks = 0;
-  private bytes = 0;
-  private unseen: Unseen[] = [];
 
   constructor(name: WorkerName, tell: (report: NodeReport) => void) {
     this.name = name;
@@ -58,22 +55,6 @@ export class QueueMember {
     this.report(state, message);
   }
 
-  auditsWhole(task: Task, random: () => number): boolean {
-    return auditsWhole(task, this.tasks, random);
-  }
-
-  accepted(task: Task, bytes: number, receipt: string | null): void {
-    this.tasks++;
-    this.bytes += bytes;
-    if (receipt !== null) this.unseen.push({ task, receipt });
-  }
-
-  takeUnseen(): Unseen[] {
-    const { unseen } = this;
-    this.unseen = [];
-    return unseen;
-  }
-
   /** A result that cannot be used. Damage on the way is rare; a worker that goes on sending it is not worth its checks. */
   damaged(why: string): void {
     if (++this.invalid >= maxInvalid) this.ban(why);
@@ -90,6 +71,7 @@ export class QueueMember {
   }
 
   private report(state: NodeReport["state"], message: string): void {
-    this.tell({ url: this.title, state, message, tasks: this.tasks, bytes: this.bytes, inFlight: 0 });
+    const { tasks, bytes } = this.record;
+    this.tell({ url: this.title, state, message, tasks, bytes, inFlight: 0 });
   }
 }

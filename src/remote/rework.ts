@@ -4,7 +4,7 @@
 import { BraidError } from "../errors.ts";
 import type { Task } from "../kernel/program.ts";
 import { type Auditor, receiptHash } from "./audit.ts";
-import type { Unseen } from "./member.ts";
+import type { TrackRecord } from "./record.ts";
 
 export interface ReworkOptions {
   readonly auditor: Auditor;
@@ -25,8 +25,8 @@ export class Rework {
   }
 
   /** Does again what a lying node did unseen. */
-  of(unseen: readonly Unseen[], url: string): void {
-    for (const { task, receipt } of unseen) this.queue(task, receipt, url);
+  of(record: TrackRecord, url: string): void {
+    for (const { task, receipt } of record.takeUnseen()) this.queue(task, receipt, url);
   }
 
   /** A node that was asked to stop had begun to write this slice: it is looked at when nobody writes any more. */

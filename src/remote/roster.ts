@@ -1,10 +1,10 @@
 // The nodes of a merge. They come and go; whoever is free and fastest for the bytes in question takes the next task.
 
 import { wholeAudits } from "./audit.ts";
-import { type Call, partsFor } from "./call.ts";
 import { type ClientOptions, type NodeAddress, NodeClient } from "./client.ts";
 import type { NodeKernels } from "./kernels.ts";
 import { Member, type NodeReport } from "./member.ts";
+import { type NodeCall, partsFor } from "./node-call.ts";
 
 /**
  * Nodes that have proved nothing yet and have tasks, at most. Every new node costs this machine its first tasks, which are computed
@@ -21,7 +21,7 @@ export interface RosterOptions {
   /** A node may be free now that was not. */
   readonly ready: () => void;
   /** Whether a node reads all that a task needs itself. */
-  readonly near: (call: Call, member: Member) => boolean;
+  readonly near: (call: NodeCall, member: Member) => boolean;
   /** Answers that wait to be looked at. */
   readonly checking: () => number;
 }
@@ -63,12 +63,12 @@ export class Roster {
   }
 
   /** No node can be hoped for with this task. */
-  alone(call: Call): boolean {
+  alone(call: NodeCall): boolean {
     return this.members.every((m) => !m.usable || call.unfit.has(m));
   }
 
   /** The node that a task should go to now, or null. */
-  free(call: Call): Member | null {
+  free(call: NodeCall): Member | null {
     const { sliceBytes } = this.options.client.limits;
     const open = this.open();
     const free = this.members.filter(
@@ -89,7 +89,7 @@ export class Roster {
   }
 
   /** Whether so many nodes can still answer a task, counting those that did. */
-  canAgree(call: Call, wanted: number): boolean {
+  canAgree(call: NodeCall, wanted: number): boolean {
     const answered = new Set(call.answers.map((a) => a.member));
     return (
       answered.size + this.members.filter((m) => m.usable && !answered.has(m) && !call.unfit.has(m)).length >= wanted

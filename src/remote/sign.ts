@@ -17,6 +17,9 @@ export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string>
   return bytesToHex(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)));
 }
 
+/** Sixteen random bytes in hex: a nonce, or the name of a job. */
+export const randomId = (): string => bytesToHex(crypto.getRandomValues(new Uint8Array(16)));
+
 export type Key = Uint8Array;
 
 export const deriveKey = (token: string): Key => hmac(sha256, utf8ToBytes(token), utf8ToBytes(`${protocol} key`));

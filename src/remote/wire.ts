@@ -23,6 +23,13 @@ export const headers = {
   signature: "braid-signature",
 } as const;
 
+/** What an answer that is a frame says of it; `hash`: its SHA-256. */
+export const frameHeaders = (bytes: Uint8Array, hash: string): Record<string, string> => ({
+  "content-type": frameType,
+  "content-length": String(bytes.length),
+  [headers.hash]: hash,
+});
+
 export const routes = {
   health: "/health",
   about: "/about",

@@ -4,7 +4,7 @@ import { describe, expect, test } from "bun:test";
 import { llamas } from "../../bench/scale/models.ts";
 import { type Scene, simulate } from "../../bench/scale/simulate.ts";
 import { Resource, World } from "../../bench/scale/world.ts";
-import { carriedBytes } from "../../src/remote/executor.ts";
+import { carriedBytes } from "../../src/remote/attempts.ts";
 
 const gigabit = 1.25e8;
 const scene: Scene = {

@@ -1,11 +1,12 @@
 // The defaults that are promised for nodes and their coordinators. Each has a test of its own where it is kept.
 
 import { expect, test } from "bun:test";
+import { heartbeatMs, leaseMs } from "../../src/remote/attempts.ts";
 import { auditBlocks, wholeAudits } from "../../src/remote/audit.ts";
-import { heartbeatMs, leaseMs, maxAttempts } from "../../src/remote/executor.ts";
 import { nodeLimits } from "../../src/remote/limits.ts";
 import { stragglerFactor } from "../../src/remote/pace.ts";
 import { tokenBytes } from "../../src/remote/sign.ts";
+import { maxAttempts } from "../../src/remote/terms.ts";
 
 const [KiB, MiB, second] = [1024, 1024 ** 2, 1000];
 

@@ -1,10 +1,11 @@
-// A task on its way: who has it, who failed at it, what came back so far.
+// A task on its way through nodes: who has it, who failed at it, what came back so far.
 
-import type { Receipt, Task } from "../kernel/program.ts";
+import type { Task } from "../kernel/program.ts";
+import { type Call, type CallTerms, createCall } from "./calls.ts";
 import { cutTask } from "./cut.ts";
 import type { TaskResult } from "./kernels.ts";
 import type { Member } from "./member.ts";
-import { type Range, rangeBytes, rangesOf } from "./ranges.ts";
+import { rangeBytes } from "./ranges.ts";
 import { outputBytes } from "./wire.ts";
 
 /** A task at a node. */
@@ -31,14 +32,7 @@ export interface Answer {
   readonly sha256: string;
 }
 
-export interface Call {
-  readonly task: Task;
-  readonly signal: AbortSignal;
-  readonly beat: ((share: number) => void) | undefined;
-  readonly resolve: (receipt: Receipt) => void;
-  readonly reject: (error: unknown) => void;
-  readonly onAbort: () => void;
-  readonly ranges: readonly Range[];
+export interface NodeCall extends Call {
   /** Its parts, by the most bytes of a part; null where it cannot be cut so far. */
   readonly cuts: Map<number, readonly Task[] | null>;
   /** Nodes that do not take it, or not in any parts. */
@@ -49,39 +43,23 @@ export interface Call {
   /** Nodes that failed at it, or have it. */
   readonly tried: Set<Member>;
   readonly answers: Answer[];
-  failures: number;
-  local: boolean;
-  localOnly: boolean;
-  /** An answer is being written into place, or answers are compared. */
-  claimed: boolean;
-  settled: boolean;
 }
 
-export type CallTerms = Pick<Call, "task" | "signal" | "beat" | "resolve" | "reject" | "onAbort">;
-
-export function createCall(terms: CallTerms): Call {
-  const { task } = terms;
-  const ranges = rangesOf(task);
+export function createNodeCall(terms: CallTerms): NodeCall {
+  const call = createCall(terms);
   return {
-    ...terms,
-    ranges,
+    ...call,
     cuts: new Map(),
     unfit: new Set(),
-    bytes: rangeBytes(ranges) + outputBytes(task),
+    bytes: rangeBytes(call.ranges) + outputBytes(call.task),
     attempts: new Set(),
     tried: new Set(),
     answers: [],
-    failures: 0,
-    local: false,
-    // Whole matrices take all of their inputs at once, and no part of them can be audited alone.
-    localOnly: task.kind === "merge" && !["merge", "copy"].includes(task.program.op),
-    claimed: false,
-    settled: false,
   };
 }
 
 /** What a node is sent of a task: parts of at most `limit` bytes, or null when there are none. */
-export function partsFor(call: Call, member: Member, limit: number): readonly Task[] | null {
+export function partsFor(call: NodeCall, member: Member, limit: number): readonly Task[] | null {
   if (call.unfit.has(member)) return null;
   const most = Math.min(limit, member.sliceBytes);
   let parts = call.cuts.get(most);
