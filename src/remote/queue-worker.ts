@@ -3,21 +3,19 @@
 
 import { type JetStreamManager, type JsMsg, jetstream } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
-import type { ByteSource } from "../bytes/source.ts";
 import { BraidError } from "../errors.ts";
 import type { Receipt } from "../kernel/program.ts";
-import { ask, type Fetch, NodeError, type Question, smallBytes } from "./ask.ts";
+import type { Fetch } from "./ask.ts";
 import type { Clock } from "./clock.ts";
 import { encodeFrame } from "./frame.ts";
 import type { NodeKernels } from "./kernels.ts";
 import { type NodeLimits, nodeLimits } from "./limits.ts";
-import { LocatorError, type Reach } from "./locate.ts";
-import { pathVersion } from "./places.ts";
+import type { Reach } from "./locate.ts";
+import { DeskClient, Over } from "./queue-client.ts";
 import { ensureStreams, ensureTaskConsumer } from "./queue-streams.ts";
 import {
   groupOf,
   helloMs,
-  leaseRoutes,
   messageBytes,
   type QueueResult,
   type QueueTask,
@@ -29,7 +27,6 @@ import {
   unseal,
   type WorkerName,
 } from "./queue-wire.ts";
-import { rangeBytes } from "./ranges.ts";
 import { type Key, sha256Hex } from "./sign.ts";
 
 /** How long one request for a task waits at the server. */
@@ -40,9 +37,6 @@ const againMs = 500;
 const publishMs = 2_000;
 /** What a receipt may take of a message; a longer one is brought like an output. */
 const receiptBytes = messageBytes / 2;
-/** A busy coordinator is asked so often. */
-const maxBusy = 20;
-
 export interface WorkerReport {
   readonly tasks: number;
   /** Read and written. */
@@ -78,22 +72,13 @@ export async function runQueueWorker(options: QueueWorkerOptions, signal: AbortS
   await new QueueWorker(options).run(signal);
 }
 
-/** The task is over, one way or another. */
-class Over extends Error {
-  /** What becomes of the message: `done` is taken out of the queue, `again` comes back, to anybody. */
-  readonly how: "done" | "again";
-  constructor(how: Over["how"]) {
-    super(how);
-    this.how = how;
-  }
-}
-
 class QueueWorker {
   private readonly options: QueueWorkerOptions;
   private readonly limits: NodeLimits;
   private readonly group: string;
   private readonly stop = new AbortController();
   private readonly lanes: number;
+  private readonly desk: DeskClient;
   private failure: BraidError | null = null;
   private last: number;
   private busy = 0;
@@ -109,6 +94,13 @@ class QueueWorker {
     // One more than run: its inputs come while the others compute.
     this.lanes = options.kernels.cores + 1;
     this.last = options.clock.now();
+    const { key, kernels, worker, reach, fetch, clock, today } = options;
+    const { limits } = this;
+    const problem = (message: string) => {
+      this.problem = message;
+    };
+    const desk = { key, kernel: kernels.sha256, id: worker.id, reach, fetch, clock, today, limits, problem };
+    this.desk = new DeskClient(desk, this.stop.signal);
   }
 
   async run(outer: AbortSignal): Promise<void> {
@@ -239,7 +231,7 @@ class QueueWorker {
     const { kernels } = this.options;
     const { signal } = this.stop;
     const { task, ranges } = queued;
-    const bytes = await this.inputs(queued);
+    const bytes = await this.desk.inputs(queued);
     let result: { readonly receipt: Receipt; readonly output: Uint8Array<ArrayBuffer> };
     try {
       result = await kernels.run(task, { ranges, bytes }, signal);
@@ -254,87 +246,12 @@ class QueueWorker {
       await this.send(message, queued, null, null, "its receipt is too long");
       return;
     }
-    if (brought) await this.ask(queued, "PUT", leaseRoutes.output(queued.lease, this.id), brought, smallBytes);
+    if (brought) await this.desk.bring(queued, brought);
     const receipt = task.kind === "survey" && brought ? null : result.receipt;
     await this.send(message, queued, receipt, brought, null);
     this.tasks++;
     this.problem = null;
     this.bytes += bytes.length + result.output.length;
-  }
-
-  private get id(): string {
-    return this.options.worker.id;
-  }
-
-  /** The bytes of a task: from a disk that is shared, where that may be read, or from the coordinator. */
-  private async inputs(queued: QueueTask): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(rangeBytes(queued.ranges));
-    if (await this.readPaths(queued, bytes)) {
-      await this.ask(queued, "GET", leaseRoutes.begin(queued.lease, this.id), new Uint8Array(), smallBytes);
-      return bytes;
-    }
-    const route = leaseRoutes.inputs(queued.lease, this.id);
-    const got = await this.ask(queued, "GET", route, new Uint8Array(), bytes.length);
-    if (got.length !== bytes.length) throw new Over("again");
-    return got;
-  }
-
-  private async readPaths({ ranges, locators }: QueueTask, bytes: Uint8Array): Promise<boolean> {
-    const { openPath } = this.options.reach;
-    if (!openPath) return false;
-    const open = new Map<number, ByteSource>();
-    let at = 0;
-    try {
-      for (const { file, start, end } of ranges) {
-        let source = open.get(file);
-        if (!source) {
-          const locator = locators.find((l) => l.file === file);
-          if (!locator) return false;
-          source = await openPath(locator.path);
-          open.set(file, source);
-          if (pathVersion(source) !== locator.version) return false;
-        }
-        await source.read(start, bytes.subarray(at, at + end - start));
-        at += end - start;
-      }
-      return true;
-    } catch (error) {
-      if (error instanceof LocatorError || error instanceof BraidError) return false;
-      throw error;
-    } finally {
-      for (const source of open.values()) await source.close();
-    }
-  }
-
-  /** Asks the coordinator, again while it is busy. */
-  private async ask(
-    { coordinator, job, lease }: QueueTask,
-    method: Question["method"],
-    route: string,
-    body: Uint8Array<ArrayBuffer>,
-    limit: number,
-  ): Promise<Uint8Array<ArrayBuffer>> {
-    const { key, kernels, clock } = this.options;
-    const { signal } = this.stop;
-    const options = { ...this.options, key, kernel: kernels.sha256, limits: this.limits };
-    for (let tries = 0; ; tries++) {
-      try {
-        return await ask(options, { method, url: coordinator, route, body, job, lease, limit }, signal);
-      } catch (error) {
-        if (!(error instanceof NodeError)) throw new Over("again");
-        if (error.status === 410) throw new Over("done");
-        this.problem = `the coordinator at ${coordinator}: ${error.message}`;
-        if (error.status === 403) {
-          throw new BraidError({
-            kind: "node-answer",
-            message: `Cannot go on as a worker: a coordinator found wrong bytes in what this machine brought`,
-            hint: "Its memory or processor may be damaged.",
-          });
-        }
-        if (error.fault !== "busy" || tries >= maxBusy) throw new Over("again");
-        await clock.wait(error.retryAfter, signal);
-      }
-    }
   }
 
   /** Seals a result and puts it into the stream, as often as it takes. */

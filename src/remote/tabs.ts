@@ -4,22 +4,12 @@
 import type { Task } from "../kernel/program.ts";
 import { Auditor, auditsWhole, goldenTask, receiptHash, sameBytes } from "./audit.ts";
 import type { Clock } from "./clock.ts";
-import { decodeFrame, encodeFrame } from "./frame.ts";
 import type { NodeKernels, OwnKernels, TaskData, TaskResult } from "./kernels.ts";
 import type { NodeLimits } from "./limits.ts";
 import { rangeReader } from "./ranges.ts";
 import { sameSecret } from "./sign.ts";
-import {
-  isHex,
-  type JoinText,
-  joinProof,
-  maxTextBytes,
-  type NodeText,
-  type TabResult,
-  tabDepth,
-  tabProtocol,
-} from "./tab-wire.ts";
-import { outputBytes, receiptFault } from "./wire.ts";
+import { noResult, Tab, type TabSocket } from "./tab.ts";
+import { isHex, type JoinText, joinProof, maxTextBytes, tabDepth, tabProtocol } from "./tab-wire.ts";
 
 /** Sockets, joined or not. */
 export const maxTabs = 256;
@@ -29,12 +19,6 @@ export const joinMs = 10_000;
 export const tabLeaseMs = 20_000;
 /** Pages that lied, and jobs that they lied to, are remembered. */
 const remembered = 4096;
-
-/** Our end of a WebSocket. */
-export interface TabSocket {
-  send(data: string | Uint8Array<ArrayBuffer>): void;
-  close(): void;
-}
 
 export interface TabReport {
   readonly id: string;
@@ -58,23 +42,6 @@ export interface TabsOptions {
   /** In [0, 1): chooses what is audited. */
   readonly random: () => number;
   readonly report: (report: TabReport) => void;
-}
-
-interface Pending {
-  readonly task: Task;
-  readonly done: (result: TaskResult | null) => void;
-}
-
-/** One thread of a tab. */
-interface Tab {
-  readonly socket: TabSocket;
-  readonly nonce: string;
-  id: string;
-  state: "new" | "testing" | "ready" | "gone";
-  readonly pending: Map<number, Pending>;
-  tasks: number;
-  /** Jobs that were given answers of it that were not computed here whole. */
-  readonly jobs: Set<string>;
 }
 
 /** Node kernels that tabs help with, and the events of the tabs' sockets. */
@@ -148,13 +115,12 @@ class TabPool implements Tabs {
   }
 
   open(socket: TabSocket) {
-    const nonce = [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
-    const tab: Tab = { socket, nonce, id: "", state: "new", pending: new Map(), tasks: 0, jobs: new Set() };
+    const tab = new Tab(socket);
     if (this.tabs.size >= maxTabs) {
       this.refuse(tab, `${maxTabs} tabs work for this node already`);
     } else {
       this.tabs.add(tab);
-      this.say(tab, { type: "challenge", protocol: tabProtocol, kernel: this.sha256, nonce });
+      tab.say({ type: "challenge", protocol: tabProtocol, kernel: this.sha256, nonce: tab.nonce });
       void this.options.clock.wait(joinMs).then(() => {
         if (tab.state === "new") this.refuse(tab, "it did not join in time");
       });
@@ -173,11 +139,11 @@ class TabPool implements Tabs {
   private choose(): Tab | null {
     let least: Tab | null = null;
     for (const tab of this.ready()) {
-      const more = least ? tab.pending.size - least.pending.size || tab.tasks - least.tasks : -1;
+      const more = least ? tab.busy - least.busy || tab.tasks - least.tasks : -1;
       if (more < 0) least = tab;
     }
-    if (!least || least.pending.size >= tabDepth) return null;
-    return least.pending.size === 0 || this.ownRunning >= this.options.own.cores ? least : null;
+    if (!least || least.busy >= tabDepth) return null;
+    return least.busy === 0 || this.ownRunning >= this.options.own.cores ? least : null;
   }
 
   private async counted<T>(work: () => Promise<T>): Promise<T> {
@@ -190,31 +156,18 @@ class TabPool implements Tabs {
   }
 
   /** Null: it did not do it. */
-  private async ask(
-    tab: Tab,
-    task: Task,
-    { ranges, bytes }: TaskData,
-    signal: AbortSignal,
-  ): Promise<TaskResult | null> {
+  private async ask(tab: Tab, task: Task, data: TaskData, signal: AbortSignal): Promise<TaskResult | null> {
     const lease = ++this.leases;
-    const { promise, resolve } = Promise.withResolvers<TaskResult | null>();
-    tab.pending.set(lease, { task, done: resolve });
     const over = new AbortController();
     const late = this.options.clock.wait(tabLeaseMs, over.signal).then(() => {
-      if (!over.signal.aborted && tab.pending.has(lease)) this.refuse(tab, "it has a task for too long");
+      if (!over.signal.aborted && tab.has(lease)) this.refuse(tab, "it has a task for too long");
     });
-    const gone = () => resolve(null);
-    signal.addEventListener("abort", gone, { once: true });
     try {
-      tab.socket.send(encodeFrame({ lease, task, ranges, bytes }).bytes);
-      return await promise;
-    } catch {
-      return null;
+      return await tab.run(lease, task, data, signal);
     } finally {
       over.abort();
       await late;
-      signal.removeEventListener("abort", gone);
-      tab.pending.delete(lease);
+      tab.drop(lease);
     }
   }
 
@@ -225,8 +178,8 @@ class TabPool implements Tabs {
       else this.join(tab, data);
       return;
     }
-    const result = tab.state === "new" ? null : this.resultOf(tab, data);
-    if (result === null) this.refuse(tab, "it sent what is no result");
+    const fault = tab.state === "new" ? noResult : tab.take(data, this.leases, this.options.limits.sliceBytes);
+    if (fault !== null) this.refuse(tab, fault);
   }
 
   private join(tab: Tab, text: string): void {
@@ -270,34 +223,9 @@ class TabPool implements Tabs {
       this.ban(tab, "it failed the test merge");
     } else {
       tab.state = "ready";
-      this.say(tab, { type: "welcome" });
+      tab.say({ type: "welcome" });
       this.tell(tab, "joined", "");
     }
-  }
-
-  /** Hands a result to whoever waits for it; null when it is none. */
-  private resultOf(tab: Tab, data: Uint8Array<ArrayBuffer>): true | null {
-    let result: TabResult;
-    try {
-      result = decodeFrame(data, this.options.limits.sliceBytes) as TabResult;
-    } catch {
-      return null;
-    }
-    const pending = tab.pending.get(result?.lease);
-    // The node may have given it up meanwhile.
-    if (!pending) return Number.isSafeInteger(result?.lease) && result.lease <= this.leases ? true : null;
-    const { task, done } = pending;
-    if (result.fault !== null) {
-      done(null);
-      this.refuse(tab, `it cannot do a task: ${String(result.fault).slice(0, 100)}`);
-      return true;
-    }
-    const { slice, receipt, output } = result;
-    const bound = slice?.kind === task.kind && slice.first === task.first && slice.count === task.count;
-    if (!bound || !(output instanceof Uint8Array) || output.length !== outputBytes(task)) return null;
-    if (receipt === null || receiptFault(task, receipt)) return null;
-    done({ receipt, output });
-    return true;
   }
 
   private auditorOf({ ranges, bytes }: TaskData): Auditor {
@@ -315,14 +243,14 @@ class TabPool implements Tabs {
     for (const other of [...this.tabs]) {
       if (other.id !== tab.id) continue;
       for (const job of other.jobs) remember(this.tainted, job);
-      this.say(other, { type: "refused", message: `a wrong result: ${why}` });
+      other.say({ type: "refused", message: `a wrong result: ${why}` });
       this.leave(other, why);
       other.socket.close();
     }
   }
 
   private refuse(tab: Tab, message: string): void {
-    this.say(tab, { type: "refused", message });
+    tab.say({ type: "refused", message });
     this.leave(tab);
     tab.socket.close();
   }
@@ -333,17 +261,9 @@ class TabPool implements Tabs {
     const told = tab.state === "ready";
     tab.state = "gone";
     this.tabs.delete(tab);
-    for (const { done } of tab.pending.values()) done(null);
+    tab.giveUp();
     if (banned !== undefined) this.tell(tab, "banned", banned);
     else if (told) this.tell(tab, "left", "");
-  }
-
-  private say(tab: Tab, text: NodeText): void {
-    try {
-      tab.socket.send(JSON.stringify(text));
-    } catch {
-      // It is gone.
-    }
   }
 
   private tell({ id, tasks }: Tab, state: TabReport["state"], message: string): void {
