@@ -167,6 +167,8 @@ class QueueWorker {
       name = await ensureTaskConsumer(manager, this.group);
       consumer = await jetstream(connection).consumers.get(streams.tasks, name);
     }
+    // It was stopped meanwhile: a signal that is aborted already tells no listener.
+    if (signal.aborted) return null;
     const message = consumer.next({ expires: pullMs });
     // A message that comes after the end goes back when its lease is over.
     message.then((m) => signal.aborted && m?.nak()).catch(() => {});
