@@ -1,15 +1,14 @@
 // The grammar of `braid analyze`.
 
 import { merge, object } from "@optique/core/constructs";
-import { lineBreak, message, text } from "@optique/core/message";
+import { message } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { choice, float, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { defaultAnalysis } from "../analyze/plan.ts";
+import { lines, shown } from "./help.ts";
 import { machineOptions, missing, talkOptions } from "./options.ts";
-
-const shown = (value: string) => ({ message: message`${text(value)}` });
 
 const examples = [
   "Examples:",
@@ -86,6 +85,6 @@ export const analyzeCommand = command(
       { type: "argument", metavar: "MODEL" },
       { type: "literal", value: "... [OPTIONS]" },
     ],
-    footer: examples.flatMap((line, i) => (i === 0 ? [text(line)] : [lineBreak(), text(line)])),
+    footer: lines(...examples),
   },
 );

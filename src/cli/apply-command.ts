@@ -1,12 +1,13 @@
 // The grammar of `braid apply`.
 
 import { merge, object } from "@optique/core/constructs";
-import { lineBreak, message, text } from "@optique/core/message";
+import { message } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { choice, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { dtypes } from "../recipe/schema.ts";
+import { lines } from "./help.ts";
 import { applyNumberOptions, layoutOptions, machineOptions, missing, talkOptions } from "./options.ts";
 
 const examples = [
@@ -51,6 +52,6 @@ export const applyCommand = command(
       { type: "argument", metavar: "OUT" },
       { type: "literal", value: "[OPTIONS]" },
     ],
-    footer: examples.flatMap((line, i) => (i === 0 ? [text(line)] : [lineBreak(), text(line)])),
+    footer: lines(...examples),
   },
 );

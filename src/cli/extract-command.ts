@@ -1,7 +1,7 @@
 // The grammar of `braid extract`.
 
 import { merge, object } from "@optique/core/constructs";
-import { lineBreak, type Message, message, text } from "@optique/core/message";
+import { type Message, message } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { choice, float, integer, string } from "@optique/core/valueparser";
@@ -10,9 +10,8 @@ import { defaultExtraction } from "../extract.ts";
 import { svdNames } from "../plan/adapter.ts";
 import { maxRank } from "../tensor/adapter.ts";
 import { formatMemory } from "./format.ts";
+import { lines, shown } from "./help.ts";
 import { missing, size, talkOptions } from "./options.ts";
-
-const shown = (value: string) => ({ message: message`${text(value)}` });
 
 const modelArgument = (metavar: "BASE" | "MODEL", description: Message) =>
   argument(path({ metavar, type: "either" }), { description, errors: missing(metavar) });
@@ -104,6 +103,6 @@ export const extractCommand = command(
       { type: "literal", value: "--rank R" },
       { type: "literal", value: "[OPTIONS]" },
     ],
-    footer: examples.flatMap((line, i) => (i === 0 ? [text(line)] : [lineBreak(), text(line)])),
+    footer: lines(...examples),
   },
 );

@@ -1,18 +1,15 @@
 // The grammar of `braid chat` and `braid eval`.
 
 import { merge, object } from "@optique/core/constructs";
-import { lineBreak, type Message, message, text } from "@optique/core/message";
+import { message } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { float, integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { mostMemoryBytes } from "../infer/memory.ts";
 import { formatMemory } from "./format.ts";
+import { lines, shown } from "./help.ts";
 import { missing, seed, size, talkOptions } from "./options.ts";
-
-const shown = (value: string) => ({ message: message`${text(value)}` });
-const lines = (...parts: readonly string[]): Message =>
-  parts.flatMap((part, i) => (i === 0 ? [text(part)] : [lineBreak(), text(part)]));
 
 const modelArgument = argument(path({ metavar: "MODEL", type: "either" }), {
   description: message`A checkpoint folder, or an id like org/name@revision that is in the local Hugging Face cache.`,

@@ -9,6 +9,7 @@ import { path } from "@optique/run/valueparser";
 import { defaultRequest, type MergeRequest } from "../host.ts";
 import { dtypeNamed } from "../tensor/dtype.ts";
 import { formatBytes, formatMemory, formatParameters } from "./format.ts";
+import { shown } from "./help.ts";
 import type { RecipeText } from "./recipe-text.ts";
 
 const units: Readonly<Record<string, number>> = {
@@ -105,9 +106,6 @@ export function seed(): ValueParser<"sync", string> {
     format: (value) => value,
   };
 }
-
-/** How a default is written in the help: bare, where Optique would quote it. */
-const shown = (value: string) => ({ message: message`${text(value)}` });
 
 const shardSize = size({ billions: true });
 const memorySize = size({ format: formatMemory });

@@ -1,10 +1,11 @@
 // The grammar of `braid report`.
 
 import { merge, object } from "@optique/core/constructs";
-import { lineBreak, message, text } from "@optique/core/message";
+import { message, text } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
 import { argument, command, constant, option } from "@optique/core/primitives";
 import { path } from "@optique/run/valueparser";
+import { lines } from "./help.ts";
 import { missing, reportMachineOptions, talkOptions } from "./options.ts";
 
 const examples = [
@@ -59,6 +60,6 @@ export const reportCommand = command(
       { type: "optional", terms: [{ type: "argument", metavar: "FILE.html" }] },
       { type: "literal", value: "[OPTIONS]" },
     ],
-    footer: examples.flatMap((line, i) => (i === 0 ? [text(line)] : [lineBreak(), text(line)])),
+    footer: lines(...examples),
   },
 );

@@ -1,15 +1,13 @@
 // The grammar of `braid sweep`.
 
 import { merge, object } from "@optique/core/constructs";
-import { lineBreak, type Message, message, text } from "@optique/core/message";
+import { message, text } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
 import { command, constant, option } from "@optique/core/primitives";
 import { integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
+import { lines } from "./help.ts";
 import { machineOptions, numberOptions, recipeArgument, talkOptions } from "./options.ts";
-
-const lines = (...parts: readonly string[]): Message =>
-  parts.flatMap((part, i) => (i === 0 ? [text(part)] : [lineBreak(), text(part)]));
 
 const defaultTimeout = 3600;
 
