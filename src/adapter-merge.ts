@@ -4,11 +4,12 @@
 import { fail, quote } from "./errors.ts";
 import { type ExtractRequest, extractFrom } from "./extract.ts";
 import type { Host, MergeRequest } from "./host.ts";
-import { merge, prepare } from "./merge.ts";
+import { merge } from "./merge.ts";
 import { openNamed } from "./models.ts";
 import { isTransposed } from "./plan/adapter.ts";
 import { adapterSums } from "./plan/adapter-sum.ts";
 import { tensorNames } from "./plan/model.ts";
+import { prepare } from "./prepare.ts";
 import { type AdapterSummary, assertFree, writeAdapter } from "./write-adapter.ts";
 
 /**

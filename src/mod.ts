@@ -30,9 +30,10 @@ export {
 } from "./host.ts";
 export { compileKernel, createKernel, kernelSha256 } from "./kernel/kernel.ts";
 export { maskKey, maskRescale, maskThreshold } from "./kernel/mask.ts";
-export { type MergeOptions, merge, type Prepared, prepare } from "./merge.ts";
+export { type MergeOptions, merge } from "./merge.ts";
 export { catalogue, methods } from "./methods/index.ts";
 export type { Plan, PlanTensor } from "./plan/plan.ts";
+export { type Prepared, prepare } from "./prepare.ts";
 export { Profiler } from "./profile.ts";
 export { recipeJsonSchema } from "./recipe/schema.ts";
 export { type Checkpoint, openCheckpoint } from "./tensor/checkpoint.ts";

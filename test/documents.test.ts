@@ -3,7 +3,8 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { merge, prepare } from "../src/merge.ts";
+import { merge } from "../src/merge.ts";
+import { prepare } from "../src/prepare.ts";
 import { requestFor, testHost, withTempFolder } from "./support/host.ts";
 
 const soup = `

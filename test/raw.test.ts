@@ -3,8 +3,9 @@
 import { describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { merge, prepare } from "../src/merge.ts";
+import { merge } from "../src/merge.ts";
 import { methods } from "../src/methods/index.ts";
+import { prepare } from "../src/prepare.ts";
 import { vectors } from "./support/fixture.ts";
 import { requestFor, testHost, withTempFolder } from "./support/host.ts";
 import { type NewTestTensor, safetensorsBytes, writeModel } from "./support/models.ts";

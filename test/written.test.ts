@@ -4,7 +4,7 @@ import { closeSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ProgressiveHash } from "../src/cli/file-hash.ts";
 import type { MergeTask } from "../src/kernel/program.ts";
-import { prepare } from "../src/merge.ts";
+import { prepare } from "../src/prepare.ts";
 import { Written } from "../src/written.ts";
 import { requestFor, testHost, withTempFolder } from "./support/host.ts";
 

@@ -9,7 +9,7 @@ import { defaultRequest, type Host } from "../../src/host.ts";
 import { compileKernel, kernelSha256 } from "../../src/kernel/kernel.ts";
 import type { MergeReceipt, Task } from "../../src/kernel/program.ts";
 import { tileElements } from "../../src/kernel/program.ts";
-import { prepare } from "../../src/merge.ts";
+import { prepare } from "../../src/prepare.ts";
 import { carriedBytes } from "../../src/remote/attempts.ts";
 import type { Fetch } from "../../src/remote/client.ts";
 import { createNodesExecutor } from "../../src/remote/executor.ts";

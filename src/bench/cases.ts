@@ -1,7 +1,7 @@
 // What is measured: the patterns that carry the methods, as recipes that are prepared like any other.
 
 import { defaultRequest, type Host } from "../host.ts";
-import { type Prepared, prepare } from "../merge.ts";
+import { type Prepared, prepare } from "../prepare.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { noiseFiles, noisePath } from "./noise.ts";
 

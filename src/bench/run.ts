@@ -5,7 +5,7 @@ import { drive, type TaskSource } from "../exec/drive.ts";
 import type { Executor, Job } from "../exec/executor.ts";
 import type { Phase } from "../kernel/phases.ts";
 import type { Task } from "../kernel/program.ts";
-import type { Prepared } from "../merge.ts";
+import type { Prepared } from "../prepare.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 
 /** A job that has the files of all these plans, so that one executor can run them one after the other. */

@@ -4,10 +4,10 @@
 import { chatTemplate } from "../chat-templates.ts";
 import { BraidError, type Diagnostic, type ErrorKind, isBraidError, quote } from "../errors.ts";
 import type { Host, MergeRequest } from "../host.ts";
-import { type Prepared, prepare } from "../merge.ts";
 import { catalogue } from "../methods/index.ts";
 import { type OpenedModel, tryModels } from "../models.ts";
 import type { Plan } from "../plan/plan.ts";
+import { type Prepared, prepare } from "../prepare.ts";
 import { type ParsedRecipe, parseRecipe } from "../recipe/recipe.ts";
 import { type Joined, prepareTokenizer } from "../tokenizer.ts";
 import { type ConfigKey, compareConfigs } from "./config.ts";

@@ -10,7 +10,7 @@ import { createInlineExecutor } from "../exec/inline.ts";
 import { createThreadPool } from "../exec/threads.ts";
 import type { Host } from "../host.ts";
 import { compileKernel } from "../kernel/kernel.ts";
-import type { Prepared } from "../merge.ts";
+import type { Prepared } from "../prepare.ts";
 import type { FloatDtype } from "../tensor/dtype.ts";
 import { copyRate, type DiskRates, diskRates, sha256Rate } from "./bench-rates.ts";
 import { runtimeName } from "./environment.ts";

@@ -3,8 +3,8 @@
 import type { Diagnostic } from "../errors.ts";
 import { flopsPerSecond } from "../kernel/matrix-cost.ts";
 import type { Keep, MatrixRule, Scalar, Survey, Term } from "../kernel/program.ts";
-import { prepare } from "../merge.ts";
 import type { Plan, PlanTensor } from "../plan/plan.ts";
+import { prepare } from "../prepare.ts";
 import {
   formatBytes,
   formatCount,

@@ -3,7 +3,8 @@
 import { BraidError, formatDiagnostic } from "../errors.ts";
 import { errorToWire } from "../exec/messages.ts";
 import { defaultRequest, type MergeEvent, type MergeRequest } from "../host.ts";
-import { merge, prepare } from "../merge.ts";
+import { merge } from "../merge.ts";
+import { prepare } from "../prepare.ts";
 import { createWebHost } from "./host.ts";
 import type { FromCoordinator, MergeOrder, PlanFacts, ToCoordinator } from "./protocol.ts";
 

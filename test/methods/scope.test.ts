@@ -191,7 +191,7 @@ test("trims of what a random drop has left are ranked together too", () =>
   }));
 
 test("the plan counts one pass over the data for the survey and one for the merge", async () => {
-  const { prepare } = await import("../../src/merge.ts");
+  const { prepare } = await import("../../src/prepare.ts");
   const recipe = (scope: string) =>
     `merge_method: ties\nbase_model: examples/models/base\nmodels: [{model: examples/models/ft-add}]\nparameters: {density: 0.5, scope: ${scope}}\ndtype: bfloat16\n`;
   const { plan } = await prepare(requestFor(recipe("model")), testHost({ cwd: projectRoot }));

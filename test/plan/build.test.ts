@@ -3,7 +3,8 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isBraidError } from "../../src/errors.ts";
 import type { MergeRequest } from "../../src/host.ts";
-import { merge, prepare } from "../../src/merge.ts";
+import { merge } from "../../src/merge.ts";
+import { prepare } from "../../src/prepare.ts";
 import { projectRoot, requestFor, testHost, withTempFolder } from "../support/host.ts";
 import { safetensorsBytes, writeModel } from "../support/models.ts";
 
