@@ -103,7 +103,7 @@ const ragged: usize = memory.data(32, 16);
 
 /** Moves the lanes that `mask` names to `to`; returns where the next go. */
 @inline
-function packLanes(to: usize, keys: v128, mask: v128): usize {
+export function packLanes(to: usize, keys: v128, mask: v128): usize {
   const which = <usize>i32x4.bitmask(mask);
   v128.store(to, i8x16.swizzle(keys, v128.load(packing + (which << 4))));
   return to + (<usize>popcnt(which) << 2);

@@ -127,6 +127,21 @@ export {
   survey_brackets_bf16,
 } from "./brackets";
 
+// Of a sample. Keys are u32 of 31 bits; a bin is 2^15 of them.
+export {
+  /** (x, count): the keys of f32, in their place. */
+  sample_keys,
+  /** (bins u32, keys, count): adds the keys to the counts of their bins, 2^16 of them. */
+  sample_bins,
+  /**
+   * (counts u32, keys, pieces, length, first, second): of each piece of `length` keys, a multiple of 4, the number > first, > second
+   * and > 0.
+   */
+  sample_above,
+  /** (out, keys, count, bin): the keys in a bin, in order; returns their number. `count`: a multiple of 4; `out` has room for 4 more. */
+  sample_within,
+} from "./sample";
+
 // Rules over the deltas of all models at an element. Deltas of model m start at deltas + 4·stride·m; NaN gives NaN.
 export {
   /**

@@ -1,5 +1,6 @@
 // A look at a few pieces of a tensor: where they lie, and the keys that are in them.
 
+import { compileKernel, createKernel } from "../kernel/kernel.ts";
 import { pieceElements, sampledFrom } from "../kernel/program.ts";
 import type { Mode } from "./aim.ts";
 
@@ -60,35 +61,93 @@ function apart(count: number, pieces: number, length: number): number[] {
 
 const coarseShift = 15;
 const keyEnd = 0x80000000;
+const bins = keyEnd >>> coarseShift;
+/** Words that `sample_above` tells of a piece. */
+const wordsOfPiece = 3;
 
-/** Keys, counted in bins of 2¹⁵. */
+/** The kernels' memory for one sample: its bins, its keys, and what is made of them. */
+class Desk {
+  private readonly kernel = createKernel(compileKernel(), bins * 4);
+  /** Whose keys lie here. */
+  private owner: Sample | null = null;
+
+  private get bins(): number {
+    return this.kernel.heapStart;
+  }
+
+  private get keys(): number {
+    return this.bins + bins * 4;
+  }
+
+  /** Brings the keys here, and says where there is room for as many, and a few more, behind them. */
+  private lay(sample: Sample): number {
+    const { keys } = sample;
+    if (this.owner !== sample) {
+      this.kernel.reserve(bins * 4 + 2 * keys.byteLength + spareBytes);
+      new Int32Array(this.kernel.memory.buffer, this.keys, keys.length).set(keys);
+      this.owner = sample;
+    }
+    return this.keys + keys.byteLength;
+  }
+
+  /** How many keys each bin has. */
+  count(sample: Sample): Uint32Array {
+    this.lay(sample);
+    const counts = new Uint32Array(this.kernel.memory.buffer, this.bins, bins).fill(0);
+    this.kernel.exports.sample_bins(this.bins, this.keys, sample.keys.length);
+    return counts.slice();
+  }
+
+  /** Of each piece the number of keys above `first`, above `second`, and above 0. */
+  above(sample: Sample, first: number, second: number): Uint32Array {
+    const room = this.lay(sample);
+    this.kernel.exports.sample_above(room, this.keys, sample.pieces, pieceElements, first, second);
+    return new Uint32Array(this.kernel.memory.buffer, room, wordsOfPiece * sample.pieces);
+  }
+
+  /** The keys of a bin, in order; one where all are equal. Deltas of bf16 take few values: where a bin holds thousands, they are one. */
+  sorted(sample: Sample, bin: number): Int32Array {
+    const room = this.lay(sample);
+    const { exports, memory } = this.kernel;
+    const found = exports.sample_within(room, this.keys, sample.keys.length, bin);
+    const inside = new Int32Array(memory.buffer, room, found);
+    if (found > 0 && exports.equals(room, inside[0]!, found) === found) return inside.slice(0, 1);
+    return inside.slice().sort();
+  }
+}
+
+/** Room for a vector behind the last key, and for the counts of a piece. */
+const spareBytes = 64;
+/** Of this thread; a sample is looked at in one go, so there is one. */
+let desk: Desk | null = null;
+
+/** Keys of whole pieces, counted in bins of 2¹⁵. */
 export class Sample {
   readonly count: number;
   readonly nonzero: number;
   readonly pieces: number;
-  private readonly keys: Int32Array;
-  private readonly coarse = new Uint32Array(keyEnd >>> coarseShift);
+  readonly keys: Int32Array;
+  private readonly desk: Desk;
+  private readonly coarse: Uint32Array;
   private readonly lastBin: number;
   /** Keys of bins that were asked for, in order; one key where all are equal. */
   private readonly sorted = new Map<number, Int32Array>();
 
   constructor(sample: Uint32Array) {
-    const { coarse } = this;
-    // Engines are faster with 31 bits in an i32: a u32 may need more than one.
-    const keys = new Int32Array(sample.buffer, sample.byteOffset, sample.length);
-    let zeros = 0;
-    let most = 0;
-    for (let i = 0; i < keys.length; i++) {
-      const key = keys[i]!;
-      coarse[key >>> coarseShift]!++;
-      zeros += (key - 1) >>> 31;
-      if (key > most) most = key;
-    }
-    this.keys = keys;
-    this.count = keys.length;
-    this.pieces = keys.length / pieceElements;
-    this.nonzero = keys.length - zeros;
-    this.lastBin = most >>> coarseShift;
+    desk ??= new Desk();
+    this.desk = desk;
+    this.keys = new Int32Array(sample.buffer, sample.byteOffset, sample.length);
+    this.count = sample.length;
+    this.pieces = sample.length / pieceElements;
+    this.coarse = desk.count(this);
+    let last = bins - 1;
+    while (last > 0 && this.coarse[last] === 0) last--;
+    this.lastBin = last;
+    // Keys share their bin with zeros where they are subnormal.
+    let nonzero = 0;
+    const above = desk.above(this, 0, 0);
+    for (let i = 0; i < above.length; i += wordsOfPiece) nonzero += above[i]!;
+    this.nonzero = nonzero;
   }
 
   /**
@@ -96,25 +155,20 @@ export class Sample {
    * so it is taken between pieces, at either end of the threshold's bin, where many may be equal.
    */
   variance(fraction: number, ofNonzero: boolean, rank: number): number {
-    const { keys, pieces } = this;
+    const { pieces } = this;
     const { bin } = this.binOf(Math.max(1, Math.round(rank)));
     const below = Math.max(0, (bin << coarseShift) - 1);
     const last = (bin + 1) * 2 ** coarseShift - 1;
     let [sumWithin, squareWithin, sumBeyond, squareBeyond] = [0, 0, 0, 0];
-    for (let start = 0; start < keys.length; start += pieceElements) {
-      let [within, beyond, nonzero] = [0, 0, 0];
-      // The sign of a difference of 31-bit keys is a comparison without a branch, which would be mispredicted.
-      for (let i = start; i < start + pieceElements; i++) {
-        const key = keys[i]!;
-        within += (below - key) >>> 31;
-        beyond += (last - key) >>> 31;
-        nonzero += -key >>> 31;
-      }
-      const share = fraction * (ofNonzero ? nonzero : pieceElements);
-      sumWithin += within - share;
-      squareWithin += (within - share) ** 2;
-      sumBeyond += beyond - share;
-      squareBeyond += (beyond - share) ** 2;
+    const above = this.desk.above(this, below, last);
+    for (let i = 0; i < above.length; i += wordsOfPiece) {
+      const share = fraction * (ofNonzero ? above[i + 2]! : pieceElements);
+      const within = above[i]! - share;
+      const beyond = above[i + 1]! - share;
+      sumWithin += within;
+      squareWithin += within ** 2;
+      sumBeyond += beyond;
+      squareBeyond += beyond ** 2;
     }
     const between = (sum: number, square: number) => ((square - sum ** 2 / pieces) * pieces) / (pieces - 1);
     return Math.max(between(sumWithin, squareWithin), between(sumBeyond, squareBeyond));
@@ -130,7 +184,7 @@ export class Sample {
   private sortedOf(bin: number): Int32Array {
     const known = this.sorted.get(bin);
     if (known) return known;
-    const sorted = this.sort(bin);
+    const sorted = this.desk.sorted(this, bin);
     this.sorted.set(bin, sorted);
     return sorted;
   }
@@ -148,22 +202,6 @@ export class Sample {
     let above = 0;
     for (let bin = this.lastBin; bin > best; bin--) above += this.coarse[bin]!;
     return { key, above, count };
-  }
-
-  private sort(bin: number): Int32Array {
-    const { keys } = this;
-    const inside = new Int32Array(this.coarse[bin]!);
-    let used = 0;
-    let others = 0;
-    for (let i = 0; i < keys.length; i++) {
-      const key = keys[i]!;
-      if (key >>> coarseShift !== bin) continue;
-      others |= key ^ inside[0]!;
-      inside[used++] = key;
-      if (used === 1) others = 0;
-    }
-    // Deltas of bf16 take few values: where a bin holds thousands, they are one.
-    return others === 0 ? inside.subarray(0, 1) : inside.sort();
   }
 
   private binOf(rank: number): { bin: number; above: number } {

@@ -138,6 +138,18 @@ export interface KernelExports {
     shift: number,
     hot: number,
   ): number;
+  sample_keys(x: Pointer, count: number): void;
+  sample_bins(bins: Pointer, keys: Pointer, count: number): void;
+  sample_above(
+    /** u32, three for each piece. */
+    counts: Pointer,
+    keys: Pointer,
+    pieces: number,
+    length: number,
+    first: number,
+    second: number,
+  ): void;
+  sample_within(out: Pointer, keys: Pointer, count: number, bin: number): number;
   equals(x: Pointer, key: number, count: number): number;
   nth_equal(x: Pointer, key: number, n: number, count: number): number;
   rank_row(
@@ -400,8 +412,11 @@ const alignment = 64;
 
 /** Compiles the embedded kernels. Do it once; modules can be posted to other threads. */
 export function compileKernel(): WebAssembly.Module {
-  return new WebAssembly.Module(fromBase64(kernelBase64));
+  compiled ??= new WebAssembly.Module(fromBase64(kernelBase64));
+  return compiled;
 }
+
+let compiled: WebAssembly.Module | null = null;
 
 /**
  * An instance with at least `bytes` bytes of memory for the caller.

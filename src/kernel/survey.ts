@@ -272,9 +272,8 @@ export class SurveyRun {
             : e.bracket(slots, at, count, o.low, o.high, o.shift, o.hot);
         if (o.nonzero) (part.nonzero as number[])[i]! += e.nonzero(at, count);
       } else if (part.op === "sample") {
-        const bits = new Uint32Array(this.kernel.memory.buffer, at, count);
-        const keys = part.keys[i]!;
-        for (let k = 0, to = this.sampled; k < count; k++) keys[to + k] = bits[k]! & 0x7fffffff;
+        e.sample_keys(at, count);
+        part.keys[i]!.set(new Uint32Array(this.kernel.memory.buffer, at, count), this.sampled);
       } else if (part.op === "equals" && round.op === "equals") {
         part.blocks[i]![b] = e.equals(at, round.operands[i]!.key, count);
       } else if (part.op === "nth" && round.op === "nth") {
