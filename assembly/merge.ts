@@ -13,7 +13,7 @@
 
 import { No, widthOf, Yes } from "./pairs";
 import { summed } from "./sums";
-import { electedFew, electedMany, trimsInfinity } from "./vote";
+import { elected } from "./vote";
 import { windowed } from "./windowed";
 
 /** More models than this take the separate kernels. */
@@ -203,63 +203,10 @@ export function merge_window_bf16(
 
 // ---- Elections.
 
-/** Whether the first `models` numbers are all 1. */
-function areOnes(numbers: usize, models: usize): bool {
-  for (let m: usize = 0; m < models; m++) if (load<f32>(numbers + (m << 2)) != 1) return false;
-  return true;
-}
-
 /** Whether any of the first `models` words is not 0. */
 function anyWord(words: usize, models: usize): bool {
   for (let m: usize = 0; m < models; m++) if (load<u32>(words + (m << 2)) != 0) return true;
   return false;
-}
-
-// Each choice below doubles the number of loops that are compiled. A loop is called by reference: otherwise all of them become
-// one function, which takes the engines half a second to optimise, and until then a merge runs at a third of its speed.
-
-type Few = (
-  out: usize, base: usize, inputs: usize, scales: usize, masks: usize, above: usize, lambda: f32, weights: usize, first: usize,
-  end: usize,
-) => i32;
-
-function fewBy<Wide, Third, Fourth, Masked, Positive>(unit: bool, divide: bool): Few {
-  // A loop of its own where all numbers are 1, the usual case; f32 does without.
-  if (isFloat<Wide>()) {
-    if (divide) return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
-      electedFew<Wide, Third, Fourth, Masked, Positive, Yes, No>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
-    return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
-      electedFew<Wide, Third, Fourth, Masked, Positive, No, No>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
-  }
-  if (unit && divide) return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
-      electedFew<No, Third, Fourth, Masked, Positive, Yes, Yes>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
-  if (unit) return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
-      electedFew<No, Third, Fourth, Masked, Positive, No, Yes>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
-  if (divide) return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
-      electedFew<No, Third, Fourth, Masked, Positive, Yes, No>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
-  return (out, base, inputs, scales, masks, above, lambda, weights, first, end) =>
-      electedFew<No, Third, Fourth, Masked, Positive, No, No>(out, base, inputs, scales, masks, above, lambda, weights, first, end);
-}
-
-function fewOf<Wide, Masked, Positive>(models: usize, unit: bool, divide: bool): Few {
-  if (models == 2) return fewBy<Wide, No, No, Masked, Positive>(unit, divide);
-  if (models == 3) return fewBy<Wide, Yes, No, Masked, Positive>(unit, divide);
-  return fewBy<Wide, Yes, Yes, Masked, Positive>(unit, divide);
-}
-
-function elected<Wide, Masked>(
-  out: usize, base: usize, inputs: usize, scales: usize, masks: usize, above: usize, models: usize, lambda: f32, zero: i32,
-  divide: i32, weights: usize, first: usize, end: usize,
-): i32 {
-  // Rarities: one model, more than four, ties that elect −, a trim of what a mask has left or of infinities.
-  const rare = isFloat<Masked>() ? anyWord(above, models) : trimsInfinity(above, models);
-  if (models < 2 || models > 4 || zero == 2 || rare) {
-    return electedMany<Wide, Masked>(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, first, end);
-  }
-  const divides = divide != 0;
-  const unit = areOnes(scales, models) && (!divides || areOnes(weights, models));
-  const few = zero ? fewOf<Wide, Masked, Yes>(models, unit, divides) : fewOf<Wide, Masked, No>(models, unit, divides);
-  return few(out, base, inputs, scales, masks, above, lambda, weights, first, end);
 }
 
 function electAll<Wide>(
@@ -281,21 +228,21 @@ function electAll<Wide>(
   const whole = count & ~15;
   let beyond = 0;
   if (!masked) {
-    beyond = elected<Wide, No>(out, base, inputs, scales, 0, above, models, lambda, zero, divide, weights, 0, whole);
+    beyond = elected<Wide>(out, base, inputs, scales, 0, above, models, lambda, zero, divide, weights, 0, whole);
   } else {
     for (let first: usize = 0; first < whole; first += pieceElements) {
       const at = place(masks, models, first);
       const end = min(first + pieceElements, whole);
-      beyond |= elected<Wide, Yes>(out, base, inputs, scales, at, above, models, lambda, zero, divide, weights, first, end);
+      beyond |= elected<Wide>(out, base, inputs, scales, at, above, models, lambda, zero, divide, weights, first, end);
     }
   }
   if (whole == count) return beyond;
   gatherTail<Wide>(base, inputs, masks, models, whole, count - whole);
   if (!masked) {
-    beyond |= elected<Wide, No>(tailOut, tailBase, tailInputPointers, scales, 0, above, models, lambda, zero, divide, weights, 0, 16);
+    beyond |= elected<Wide>(tailOut, tailBase, tailInputPointers, scales, 0, above, models, lambda, zero, divide, weights, 0, 16);
   } else {
     const at = place(tailMaskPointers, models, 0);
-    beyond |= elected<Wide, Yes>(tailOut, tailBase, tailInputPointers, scales, at, above, models, lambda, zero, divide, weights, 0, 16);
+    beyond |= elected<Wide>(tailOut, tailBase, tailInputPointers, scales, at, above, models, lambda, zero, divide, weights, 0, 16);
   }
   memory.copy(out + (whole << widthOf<Wide>()), tailOut, (count - whole) << widthOf<Wide>());
   return beyond;

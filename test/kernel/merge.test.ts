@@ -82,6 +82,20 @@ function widened(bits: Uint16Array): Uint32Array {
 const numbers = (values: number[]) => put(Float32Array.from(values), 4);
 const pointers = (values: number[]) => put(Uint32Array.from(values), 8);
 
+/** Scales and weights: all 1, all the same, or each its own. */
+type Factors = "unit" | "equal" | "own";
+
+function factorsOf(factors: Factors, number: number, draw: () => number): { scales: number[]; weights: number[] } {
+  const all = (of: (m: number) => number) => Array.from({ length: number }, (_, m) => Math.fround(of(m)));
+  if (factors === "unit") return { scales: all(() => 1), weights: all(() => 1) };
+  if (factors === "own")
+    return { scales: all((m) => [0.3, 1, -0.7, 10][m % 4]!), weights: all((m) => [0.5, 1, -0.5, 1e-9][m % 4]!) };
+  // Weights whose fourfold is not the sum of four of them, those that are next to nothing, and those below zero.
+  const any = (1 + (draw() % 1_000_000)) / 1_000_003;
+  const weight = draw() % 4 ? any : [1 / 3, 1e-9, 1e-8, -0.5][draw() % 4]!;
+  return { scales: all(() => any * 2), weights: all(() => weight) };
+}
+
 interface Program {
   base: boolean;
   masked: readonly boolean[];
@@ -173,7 +187,7 @@ function compare(
   number: number,
   count: number,
   kind: Kind,
-  unit: boolean,
+  factors: Factors,
   spoil = -1,
 ): string {
   reset();
@@ -198,8 +212,7 @@ function compare(
     above: data.inputs.map((_, m) => program.above[m % program.above.length]!),
     ...(windows ? { windows: data.inputs.map((_, m) => windows[m % windows.length]!) } : {}),
   };
-  const scales = data.inputs.map((_, m) => (unit ? 1 : Math.fround([0.3, 1, -0.7, 10][m % 4]!)));
-  const weights = data.inputs.map((_, m) => (unit ? 1 : Math.fround([0.5, 1, -0.5, 1e-9][m % 4]!)));
+  const { scales, weights } = factorsOf(factors, number, draw);
   const expected = read(unfused(dtype, cyclic, at, scales, weights, count), count);
   const { out, beyond } = fused(dtype, cyclic, at, scales, weights, count, (count * 2) % 14);
   const expectedBeyond = Number(used.some((bits) => isBeyond(bits, 0x7f80)) || isBeyond(expected, exponent));
@@ -212,7 +225,7 @@ function compare(
     inputs.every((input, m) => !integerDifference(bytes(at.inputs[m]!, count * width), new Uint8Array(input.buffer)))
   )
     return "";
-  return `${number} models, ${count} elements, ${unit ? "scales of 1" : "any scales"}: ${wrong || "an input changed"}`;
+  return `${number} models, ${count} elements, ${factors} scales and weights: ${wrong || "an input changed"}`;
 }
 
 const plain = { masked: [false], above: [0], elect: null } as const;
@@ -248,13 +261,15 @@ const windowed: [string, Program][] = [
   ],
 ].map(([name, windows]) => [name, { ...plain, base: true, lambda: 0.9, windows }] as [string, Program]);
 
-function* cases(): Generator<[number, number, boolean]> {
+function* cases(elects: boolean): Generator<[number, number, Factors]> {
   // Sums take four models a pass: all remainders, one, two and three passes of partial sums.
   for (const number of [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 14]) {
     for (const count of lengths) {
       if (number > 5 && count > 40 && count < 127) continue;
       if (count > 200 && number !== 3 && number !== 9) continue;
-      for (const unit of [false, true]) yield [number, count, unit];
+      yield [number, count, "own"];
+      yield [number, count, "unit"];
+      if (elects && number < 6) yield [number, count, "equal"];
     }
   }
 }
@@ -264,8 +279,8 @@ for (const dtype of ["bf16", "f32"] as const)
     for (const [name, program] of dtype === "bf16" ? [...programs, ...windowed] : programs) {
       for (const kind of ["near", "huge", "specials"] as const) {
         test(`${name}, 1 to 14 models, every tail, ${kind}`, () => {
-          for (const [number, count, unit] of cases()) {
-            const wrong = compare(dtype, program, number, count, kind, unit);
+          for (const [number, count, factors] of cases(program.elect !== null)) {
+            const wrong = compare(dtype, program, number, count, kind, factors);
             if (wrong) expect(wrong).toBe("");
           }
         });
@@ -278,7 +293,7 @@ for (const dtype of ["bf16", "f32"] as const)
             1 + (spoil % 10),
             [5, 16, 40, 64][spoil % 4]!,
             "near",
-            spoil % 3 === 0,
+            (["unit", "equal", "own"] as const)[spoil % 3]!,
             spoil,
           );
           if (wrong) expect(wrong).toBe("");
