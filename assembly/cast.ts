@@ -3,8 +3,8 @@
 // sum of the votes went through memory, and each step waited for it.
 
 import {
-  firstKept, firstOf, largerOf, magnitudeBits, No, plainOf, rawOf, secondKept, secondOf, unitUpper, upperHalves, widthOf,
-  Yes,
+  firstKept, firstOf, largerOf, magnitudeBits, No, plainOf, rawOf, secondKept, secondOf, storeOf, underHalf, unitUpper,
+  upperHalves, widthOf, Yes,
 } from "./pairs";
 import { floorOf } from "./select";
 
@@ -82,5 +82,26 @@ export function castBy<Wide>(masked: bool, scale: f32, above: u32): Cast {
 export function looked<Wide>(x: usize, count: usize, largest: v128): v128 {
   let top = largest;
   for (const end = x + (count << widthOf<Wide>()); x < end; x += 8 << widthOf<Wide>()) top = largerOf<Wide, No>(top, x);
+  return top;
+}
+
+/**
+ * out = base + lambda · what waits at `sums`, `count` elements, a multiple of 8, in the order of `cast`. Returns `larger` of the output.
+ */
+export function finish<Wide>(out: usize, base: usize, sums: usize, lambda: f32, count: usize, largest: v128): v128 {
+  store<f32>(splats, lambda);
+  const factor = v128.load32_splat(splats);
+  const unit = unitUpper();
+  const upper = upperHalves();
+  const half = underHalf();
+  let top = largest;
+  for (const end = sums + (count << 2); sums < end; sums += 32) {
+    const b = plainOf<Wide, No>(base);
+    const first = f32x4.add(firstOf<Wide, No>(base, b, unit), f32x4.mul(factor, v128.load(sums)));
+    const second = f32x4.add(secondOf<Wide, No>(base, b, upper), f32x4.mul(factor, v128.load(sums, 16)));
+    top = storeOf<Wide, No>(out, first, second, top, unit, upper, half);
+    out += 8 << widthOf<Wide>();
+    base += 8 << widthOf<Wide>();
+  }
   return top;
 }

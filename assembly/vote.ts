@@ -1,11 +1,8 @@
 // The elections of the fused kernels: every model casts its vote (cast.ts), then those that agree are summed. See merge.ts for what
 // they return and for what keeps a NaN from getting lost.
 
-import { castBy, looked } from "./cast";
-import {
-  firstOf, magnitudeBits, No, plainOf, secondOf, signBits, storeOf, underHalf, unitUpper, upperHalves, wentBeyond, widthOf,
-  Yes,
-} from "./pairs";
+import { castBy, finish, looked } from "./cast";
+import { magnitudeBits, No, signBits, wentBeyond, widthOf, Yes } from "./pairs";
 import { agrees, electedOf, flipOf, tieOf } from "./ties";
 
 /** Elements whose votes wait together: those of a few models, and of many. */
@@ -15,7 +12,6 @@ const chunkOfMany: usize = 32;
 const votes: usize = memory.data(64 * 32 * 4, 16);
 
 // Numbers on their way to vectors: from memory they get there once, otherwise at every turn of the loop.
-const lambdaAt: usize = memory.data(4, 4);
 const minusAt: usize = memory.data(4, 4);
 const limits: usize = memory.data<f32>([1, 1e-8], 4);
 const smallest: f32 = 1e-8;
@@ -92,25 +88,6 @@ function elect<Third, Fourth, Positive, Divided, Same>(weights: usize, count: us
     const d = isFloat<Fourth>() ? v128.load(at, 3072) : a;
     v128.store(at, outcome<Third, Fourth, Positive, Divided, Same>(a, b, c, d, wA, wB, wC, wD, minus, sign, magnitude, one, tiny));
   }
-}
-
-/** Adds what the votes sum to, times lambda, to the base; returns `larger` of it. */
-function finish<Wide>(out: usize, base: usize, lambda: f32, count: usize, largest: v128): v128 {
-  store<f32>(lambdaAt, lambda);
-  const factor = v128.load32_splat(lambdaAt);
-  const unit = unitUpper();
-  const upper = upperHalves();
-  const half = underHalf();
-  let top = largest;
-  for (let at = votes, end = votes + (count << 2); at < end; at += 32) {
-    const b = plainOf<Wide, No>(base);
-    const first = f32x4.add(firstOf<Wide, No>(base, b, unit), f32x4.mul(factor, v128.load(at)));
-    const second = f32x4.add(secondOf<Wide, No>(base, b, upper), f32x4.mul(factor, v128.load(at, 16)));
-    top = storeOf<Wide, No>(out, first, second, top, unit, upper, half);
-    out += 8 << widthOf<Wide>();
-    base += 8 << widthOf<Wide>();
-  }
-  return top;
 }
 
 // Each choice doubles the number of loops that are compiled. A loop is called by reference: otherwise all of them become one function,
@@ -198,7 +175,7 @@ export function elected<Wide>(
     }
     if (few) vote(weights, n);
     else electMany(models, zero, divide, weights, n);
-    top = finish<Wide>(out + at, base + at, lambda, n, top);
+    top = finish<Wide>(out + at, base + at, votes, lambda, n, top);
   }
   return wentBeyond<Wide>(top);
 }

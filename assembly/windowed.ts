@@ -4,14 +4,15 @@
 // A window has two limits a model, and with those of three models no registers would be left. So each model takes a pass of its own
 // over a few elements at a time, whose partial sums wait in the first cache; the order of the additions stays that of the models.
 
-import { evens, isBeyond, larger, magnitudeBits, No, odds, pack, underHalf, unitUpper, upperHalves, Yes } from "./pairs";
+import { finish } from "./cast";
+import { evens, isBeyond, larger, magnitudeBits, No, odds, unitUpper, upperHalves, Yes } from "./pairs";
 
 /** Elements whose partial sums wait together. */
 const chunkElements: usize = 512;
 /** Of every eight elements the even ones, then the odd ones. */
 const partial: usize = memory.data(512 * 4, 16);
 /** Numbers on their way to vectors: from memory they get there once, otherwise at every turn of the loop. */
-const splats: usize = memory.data(12, 4);
+const splats: usize = memory.data(8, 4);
 
 @inline
 function kept(delta: v128, magnitude: v128, floors: v128, ceilings: v128): v128 {
@@ -19,56 +20,32 @@ function kept(delta: v128, magnitude: v128, floors: v128, ceilings: v128): v128 
   return v128.and(delta, v128.andnot(i32x4.gt_s(key, floors), i32x4.gt_s(key, ceilings)));
 }
 
-/** One model over `count` elements, a multiple of eight: begins the partial sums, adds to them, or ends them with the output. */
-function pass<Starts, Ends>(
-  out: usize,
-  base: usize,
-  x: usize,
-  scale: f32,
-  low: u32,
-  high: u32,
-  lambda: f32,
-  count: usize,
-  largest: v128,
-): v128 {
+/** One model over `count` elements, a multiple of eight: begins the partial sums, or adds to them. Returns `larger` of it. */
+function pass<Starts>(base: usize, x: usize, scale: f32, low: u32, high: u32, count: usize, largest: v128): v128 {
   // "At least" as "above one less": keys have 31 bits, and a limit beyond them keeps nothing below it.
   store<i32>(splats, <i32>(min<u32>(low, 0x80000000) - 1));
   store<i32>(splats, <i32>min<u32>(high, 0x7fffffff), 4);
-  store<f32>(splats, lambda, 8);
   const floors = v128.load32_splat(splats);
   const ceilings = v128.load32_splat(splats, 4);
-  const factor = v128.load32_splat(splats, 8);
   const c = f32x4.splat(scale);
   const unit = unitUpper();
   const upper = upperHalves();
   const magnitude = magnitudeBits();
-  const half = underHalf();
   let top = largest;
   let sums = partial;
   for (const end = x + (count << 1); x < end; x += 16, base += 16, sums += 32) {
     const v = v128.load(x);
     const b = v128.load(base);
-    const b0 = evens(b, unit);
-    const b1 = odds(b, upper);
     // What the window drops may be infinite, so inputs are looked at themselves.
     top = larger(top, v);
-    let s0 = f32x4.mul(c, kept(f32x4.sub(evens(v, unit), b0), magnitude, floors, ceilings));
-    let s1 = f32x4.mul(c, kept(f32x4.sub(odds(v, upper), b1), magnitude, floors, ceilings));
+    let even = f32x4.mul(c, kept(f32x4.sub(evens(v, unit), evens(b, unit)), magnitude, floors, ceilings));
+    let odd = f32x4.mul(c, kept(f32x4.sub(odds(v, upper), odds(b, upper)), magnitude, floors, ceilings));
     if (!isFloat<Starts>()) {
-      s0 = f32x4.add(v128.load(sums), s0);
-      s1 = f32x4.add(v128.load(sums, 16), s1);
+      even = f32x4.add(v128.load(sums), even);
+      odd = f32x4.add(v128.load(sums, 16), odd);
     }
-    if (isFloat<Ends>()) {
-      s0 = f32x4.add(b0, f32x4.mul(factor, s0));
-      s1 = f32x4.add(b1, f32x4.mul(factor, s1));
-      const merged = pack(s0, s1, unit, upper, half);
-      v128.store(out, merged);
-      top = larger(top, merged);
-      out += 16;
-    } else {
-      v128.store(sums, s0);
-      v128.store(sums, s1, 16);
-    }
+    v128.store(sums, even);
+    v128.store(sums, odd, 16);
   }
   return top;
 }
@@ -88,25 +65,20 @@ export function windowed(
   count: usize,
 ): i32 {
   let top = i16x8.splat(0);
-  const last = (models - 1) << 2;
   for (let first: usize = 0; first < count; first += chunkElements) {
     const n = min(chunkElements, count - first);
     const at = first << 1;
-    for (let m: usize = 0; m <= last; m += 4) {
+    for (let m: usize = 0; m < models << 2; m += 4) {
       const x = <usize>load<u32>(inputs + m) + at;
       const c = load<f32>(scales + m);
       const low = load<u32>(lows + m);
       const high = load<u32>(highs + m);
-      if (m < last) {
-        top = m == 0
-          ? pass<Yes, No>(0, base + at, x, c, low, high, lambda, n, top)
-          : pass<No, No>(0, base + at, x, c, low, high, lambda, n, top);
-      } else {
-        top = m == 0
-          ? pass<Yes, Yes>(out + at, base + at, x, c, low, high, lambda, n, top)
-          : pass<No, Yes>(out + at, base + at, x, c, low, high, lambda, n, top);
-      }
+      top = m == 0
+        ? pass<Yes>(base + at, x, c, low, high, n, top)
+        : pass<No>(base + at, x, c, low, high, n, top);
     }
+    // In a loop of its own: with the last pass it had more in work than there are registers.
+    top = finish<No>(out + at, base + at, partial, lambda, n, top);
   }
   return isBeyond(top);
 }
