@@ -11,7 +11,16 @@ import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { MatrixRun } from "./matrix.ts";
 import { NonFiniteTally } from "./non-finite.ts";
 import { Scratch } from "./operand.ts";
-import type { MergeReceipt, MergeTask, Receipt, SurveyReceipt, SurveyTask, Task, TaskInput } from "./program.ts";
+import type {
+  MergeReceipt,
+  MergeTask,
+  Operand,
+  Receipt,
+  SurveyReceipt,
+  SurveyTask,
+  Task,
+  TaskInput,
+} from "./program.ts";
 import { maxSlots, pieceElements, rowColumns, rowTile, tileElements, tileOf } from "./program.ts";
 import { rowScratch } from "./rows.ts";
 import { PhaseClock, Stopwatch } from "./stopwatch.ts";
@@ -122,7 +131,8 @@ export class Runner {
       signal?.throwIfAborted();
       const count = Math.min(plan.stride, task.count - done);
       clock.start();
-      await readStride(readers, plan.inputs, task.first + done, count);
+      const reading = readStride(readers, plan.inputs, task.first + done, count);
+      if (reading) await reading;
       clock.lap("read");
       // What is not finite is told by the merge.
       if (survey)
@@ -186,7 +196,8 @@ export class Runner {
       signal?.throwIfAborted();
       const count = Math.min(plan.stride, task.count - done);
       clock.start();
-      await readStride(readers, plan.inputs, task.first + done, count);
+      const reading = readStride(readers, plan.inputs, task.first + done, count);
+      if (reading) await reading;
       clock.lap("read");
       for (let i = 1; i < plan.inputs.length && differs < 0; i++) {
         if (this.kernel.exports.same_bytes(plan.inputs[0]!, plan.inputs[i]!, count * width) === 0) differs = i;
@@ -216,12 +227,18 @@ export class Runner {
     const nonFinite = new NonFiniteTally(widths.length);
     // The elements of a sample are counted when all of the tensor is.
     const tally = task.pieces ? new NonFiniteTally(widths.length) : nonFinite;
-    for (const [start, count] of strides(task, plan.stride)) {
+    for (const stretches of strides(task, plan.stride)) {
       signal?.throwIfAborted();
       clock.start();
-      await readStride(readers, plan.inputs, start, count);
+      let count = 0;
+      for (const { first, length } of stretches) {
+        const here = plan.inputs.map((p, i) => p + count * widths[i]!);
+        const pending = readStride(readers, here, first, length);
+        if (pending) await pending;
+        count += length;
+      }
       clock.lap("read");
-      takeIn(run, plan.inputs, widths, scans, start, count, tile, tally);
+      takeIn(run, plan.inputs, widths, scans, stretches[0]!.first, count, tile, tally);
       clock.lap("compute");
     }
     return { kind: "survey", id: task.id, nonFinite: nonFinite.list(), result: run.result(), nanoseconds: clock.laps };
@@ -268,11 +285,30 @@ export class Runner {
   }
 }
 
-async function readStride(readers: readonly Reader[], pointers: readonly number[], first: number, count: number) {
+/** Reads `count` elements of all inputs; a promise where one of them takes its time. */
+function readStride(
+  readers: readonly Reader[],
+  pointers: readonly number[],
+  first: number,
+  count: number,
+): Promise<void> | undefined {
   for (let i = 0; i < readers.length; i++) {
     const pending = readers[i]!.read(first, count, pointers[i]!);
-    if (pending) await pending;
+    if (pending) return readRest(pending, readers, pointers, first, count, i + 1);
   }
+  return undefined;
+}
+
+async function readRest(
+  pending: Promise<void>,
+  readers: readonly Reader[],
+  pointers: readonly number[],
+  first: number,
+  count: number,
+  next: number,
+): Promise<void> {
+  await pending;
+  for (let i = next; i < readers.length; i++) await readers[i]!.read(first, count, pointers[i]!);
 }
 
 /** The survey that a merge takes with it, as a task of its own would be. */
@@ -301,11 +337,28 @@ function takeIn(
   }
 }
 
-/** What a survey reads at a time: first element and count. */
-function* strides(task: SurveyTask, size: number): Generator<[number, number]> {
-  const { pieceLength = pieceElements } = task;
-  if (task.pieces) for (const first of task.pieces) yield [first, pieceLength];
-  else for (let done = 0; done < task.count; done += size) yield [task.first + done, Math.min(size, task.count - done)];
+interface Stretch {
+  readonly first: number;
+  readonly length: number;
+}
+
+/** What a survey reads at a time, and takes for one stretch of the tensor: pieces too, where it matters to nobody where they lie. */
+function* strides(task: SurveyTask, size: number): Generator<Stretch[]> {
+  const { pieces, pieceLength: length = pieceElements } = task;
+  if (pieces) {
+    const together = task.round.operands.some(isPlaced) ? 1 : Math.max(1, Math.floor(size / length));
+    for (let i = 0; i < pieces.length; i += together) {
+      yield pieces.slice(i, i + together).map((first) => ({ first, length }));
+    }
+    return;
+  }
+  for (let done = 0; done < task.count; done += size)
+    yield [{ first: task.first + done, length: Math.min(size, task.count - done) }];
+}
+
+/** Whether what it keeps depends on where an element lies. */
+function isPlaced({ keep, thinned }: Operand): boolean {
+  return [keep, ...(thinned ?? []).map((t) => t.keep)].some((k) => k.random || k.magnitude || k.rows);
 }
 
 /** Looks for non-finite elements in a tile of every input; true if there is one. */
