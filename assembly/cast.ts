@@ -3,10 +3,10 @@
 // sum of the votes went through memory, and each step waited for it.
 
 import {
-  firstKept, firstOf, largerOf, magnitudeBits, No, plainOf, rawOf, secondKept, secondOf, storeOf, underHalf, unitUpper,
-  upperHalves, widthOf, Yes,
+  evens, firstKept, firstOf, largerOf, magnitudeBits, No, odds, plainOf, rawOf, secondKept, secondOf, storeOf, underHalf,
+  unitUpper, upperHalves, widthOf, Yes,
 } from "./pairs";
-import { floorOf } from "./select";
+import { floorOf, sumLanes } from "./select";
 
 /** Numbers on their way to vectors: from memory they get there once, otherwise at every turn of the loop. */
 const splats: usize = memory.data(8, 4);
@@ -60,6 +60,60 @@ function cast<Wide, Masked, Trims, Unit>(
     base += 8 << widthOf<Wide>();
   }
   return top;
+}
+
+/** Vectors of keys ≥ and > that of a model, counted while its votes were cast. */
+const tallies: usize = memory.data(64 * 32, 16);
+
+export function clearTallies(models: usize): void {
+  memory.fill(tallies, 0, models << 5);
+}
+
+/** (counts u32, models): of each the keys above its own, and those at it. */
+export function storeTallies(counts: usize, models: usize): void {
+  for (let m: usize = 0; m < models; m++) {
+    const over = sumLanes(v128.load(tallies + (m << 5), 16));
+    store<u32>(counts + (m << 3), over);
+    store<u32>(counts + (m << 3), sumLanes(v128.load(tallies + (m << 5))) - over, 4);
+  }
+}
+
+/** `cast` of model `m` in bf16, without a mask, that adds to its tallies: all but the compare with the key is done anyway. */
+function castCounted<Unit>(to: usize, x: usize, base: usize, scale: f32, above: u32, m: usize, count: usize): void {
+  store<i32>(splats, floorOf(above));
+  store<f32>(splats, scale, 4);
+  const floor = v128.load32_splat(splats);
+  const c = v128.load32_splat(splats, 4);
+  const key = i32x4.splat(above);
+  const magnitude = magnitudeBits();
+  const unit = unitUpper();
+  const upper = upperHalves();
+  const tally = tallies + (m << 5);
+  let kept = v128.load(tally);
+  let over = v128.load(tally, 16);
+  for (const end = to + (count << 2); to < end; to += 32, x += 16, base += 16) {
+    const v = v128.load(x);
+    const b = v128.load(base);
+    const even = f32x4.sub(evens(v, unit), evens(b, unit));
+    const odd = f32x4.sub(odds(v, upper), odds(b, upper));
+    const evenKey = v128.and(even, magnitude);
+    const oddKey = v128.and(odd, magnitude);
+    const evenKept = i32x4.gt_s(evenKey, floor);
+    const oddKept = i32x4.gt_s(oddKey, floor);
+    kept = i32x4.sub(kept, i32x4.add(evenKept, oddKept));
+    over = i32x4.sub(over, i32x4.add(i32x4.gt_s(evenKey, key), i32x4.gt_s(oddKey, key)));
+    const evenVote = v128.and(even, evenKept);
+    const oddVote = v128.and(odd, oddKept);
+    v128.store(to, isFloat<Unit>() ? evenVote : f32x4.mul(c, evenVote));
+    v128.store(to, isFloat<Unit>() ? oddVote : f32x4.mul(c, oddVote), 16);
+  }
+  v128.store(tally, kept);
+  v128.store(tally, over, 16);
+}
+
+export function castAndCount(to: usize, x: usize, base: usize, scale: f32, above: u32, m: usize, count: usize): void {
+  if (scale == 1) castCounted<Yes>(to, x, base, scale, above, m, count);
+  else castCounted<No>(to, x, base, scale, above, m, count);
 }
 
 /** A loop is called by reference, so that it is a function of its own: engines optimise a small one sooner. */

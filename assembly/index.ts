@@ -232,6 +232,11 @@ export {
    */
   merge_elect_bf16,
   merge_elect_f32,
+  /**
+   * (out, base, inputs, scales, above, models, lambda, zero, divide, weights, counts, count): `merge_elect_bf16` without masks, of models
+   * that are all trimmed, which counts meanwhile: for each model two u32, the keys > above and those that equal it.
+   */
+  survey_elect_bf16,
 } from "./merge";
 
 export {

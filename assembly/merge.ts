@@ -11,6 +11,7 @@
 //   elected. (Trimming may drop an infinite delta, and so do the separate kernels.)
 // - Rounding turns no infinity and no NaN that an operation made (7fc00000 or ffc00000) into a finite bf16.
 
+import { clearTallies, storeTallies } from "./cast";
 import { No, widthOf, Yes } from "./pairs";
 import { summed } from "./sums";
 import { elected } from "./vote";
@@ -221,28 +222,29 @@ function electAll<Wide>(
   zero: i32,
   divide: i32,
   weights: usize,
+  counts: bool,
   count: usize,
 ): i32 {
   if (models > maxModels) unreachable();
-  const masked = anyWord(masks, models);
+  const masked = !counts && anyWord(masks, models);
   const whole = count & ~15;
   let beyond = 0;
   if (!masked) {
-    beyond = elected<Wide>(out, base, inputs, scales, 0, above, models, lambda, zero, divide, weights, 0, whole);
+    beyond = elected<Wide>(out, base, inputs, scales, 0, above, models, lambda, zero, divide, weights, counts, 0, whole);
   } else {
     for (let first: usize = 0; first < whole; first += pieceElements) {
       const at = place(masks, models, first);
       const end = min(first + pieceElements, whole);
-      beyond |= elected<Wide>(out, base, inputs, scales, at, above, models, lambda, zero, divide, weights, first, end);
+      beyond |= elected<Wide>(out, base, inputs, scales, at, above, models, lambda, zero, divide, weights, false, first, end);
     }
   }
   if (whole == count) return beyond;
   gatherTail<Wide>(base, inputs, masks, models, whole, count - whole);
   if (!masked) {
-    beyond |= elected<Wide>(tailOut, tailBase, tailInputPointers, scales, 0, above, models, lambda, zero, divide, weights, 0, 16);
+    beyond |= elected<Wide>(tailOut, tailBase, tailInputPointers, scales, 0, above, models, lambda, zero, divide, weights, counts, 0, 16);
   } else {
     const at = place(tailMaskPointers, models, 0);
-    beyond |= elected<Wide>(tailOut, tailBase, tailInputPointers, scales, at, above, models, lambda, zero, divide, weights, 0, 16);
+    beyond |= elected<Wide>(tailOut, tailBase, tailInputPointers, scales, at, above, models, lambda, zero, divide, weights, false, 0, 16);
   }
   memory.copy(out + (whole << widthOf<Wide>()), tailOut, (count - whole) << widthOf<Wide>());
   return beyond;
@@ -262,7 +264,7 @@ export function merge_elect_bf16(
   weights: usize,
   count: usize,
 ): i32 {
-  return electAll<No>(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count);
+  return electAll<No>(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, false, count);
 }
 
 export function merge_elect_f32(
@@ -279,5 +281,26 @@ export function merge_elect_f32(
   weights: usize,
   count: usize,
 ): i32 {
-  return electAll<Yes>(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, count);
+  return electAll<Yes>(out, base, inputs, scales, masks, above, models, lambda, zero, divide, weights, false, count);
+}
+
+export function survey_elect_bf16(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  above: usize,
+  models: usize,
+  lambda: f32,
+  zero: i32,
+  divide: i32,
+  weights: usize,
+  counts: usize,
+  count: usize,
+): i32 {
+  if (models > maxModels) unreachable();
+  clearTallies(models);
+  const beyond = electAll<No>(out, base, inputs, scales, 0, above, models, lambda, zero, divide, weights, true, count);
+  storeTallies(counts, models);
+  return beyond;
 }

@@ -1,7 +1,7 @@
 // The elections of the fused kernels: every model casts its vote (cast.ts), then those that agree are summed. See merge.ts for what
 // they return and for what keeps a NaN from getting lost.
 
-import { castBy, finish, looked } from "./cast";
+import { castAndCount, castBy, finish, looked } from "./cast";
 import { magnitudeBits, No, signBits, wentBeyond, widthOf, Yes } from "./pairs";
 import { agrees, electedOf, flipOf, tieOf } from "./ties";
 
@@ -149,11 +149,11 @@ function electMany(models: usize, zero: i32, divide: i32, weights: usize, count:
 
 /**
  * Elements [first, end), a multiple of 8, of up to 64 models. `masks`: 0, or those of all models; `above`: keys below are trimmed.
- * Returns 1 when something is not finite, else 0.
+ * `counts`: of bf16 without masks, keys are counted meanwhile. Returns 1 when something is not finite, else 0.
  */
 export function elected<Wide>(
   out: usize, base: usize, inputs: usize, scales: usize, masks: usize, above: usize, models: usize, lambda: f32, zero: i32,
-  divide: i32, weights: usize, first: usize, end: usize,
+  divide: i32, weights: usize, counts: bool, first: usize, end: usize,
 ): i32 {
   const few = models > 1 && models <= 4 && zero != 2;
   const chunk = few ? chunkElements : chunkOfMany;
@@ -169,8 +169,9 @@ export function elected<Wide>(
       const mask: usize = masks ? <usize>load<u32>(masks + (m << 2)) + first : 0;
       const scale = load<f32>(scales + (m << 2));
       const limit = load<u32>(above + (m << 2));
-      const cast = castBy<Wide>(masks != 0, scale, limit);
-      top = cast(votes + ((m * chunk) << 2), x, base + at, mask, scale, limit, n, top);
+      const to = votes + ((m * chunk) << 2);
+      if (counts) castAndCount(to, x, base + at, scale, limit, m, n);
+      else top = castBy<Wide>(masks != 0, scale, limit)(to, x, base + at, mask, scale, limit, n, top);
       if (limit > 0x7f800000) top = looked<Wide>(x, n, top);
     }
     if (few) vote(weights, n);

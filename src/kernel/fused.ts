@@ -7,7 +7,7 @@ import { drawMask, lineMaskBytesOf } from "./draw.ts";
 import { type Kernel, maxFusedModels } from "./kernel.ts";
 import { kernelsFor, type LaneKernels } from "./lanes.ts";
 import { Scratch } from "./operand.ts";
-import type { MagnitudeKeep, MergeProgram, Term, ZeroSign } from "./program.ts";
+import type { MagnitudeKeep, MergeProgram, SurveyRound, Term, ZeroSign } from "./program.ts";
 import { tileElements } from "./program.ts";
 
 /** Elements that are decoded, merged and encoded together where not all is bf16. */
@@ -76,6 +76,8 @@ export class FusedMerger {
   private readonly weights: number;
   private readonly above: number;
   private readonly tops: number;
+  /** Of each term, what `count` has counted. */
+  private readonly tallies: Uint32Array;
   private readonly windowed: boolean;
   private readonly maskPointers: number;
   private readonly lineMask: number;
@@ -103,6 +105,7 @@ export class FusedMerger {
     this.above = scratch.take(4 * n);
     this.tops = scratch.take(4 * n);
     this.maskPointers = scratch.take(4 * n);
+    this.tallies = new Uint32Array(buffer, scratch.take(8 * n), 2 * n);
     this.pieces = isNarrow(program) ? null : new Pieces(kernel, program, scratch);
     this.unmasked = !this.anyMask && !this.pieces;
     const f32 = (at: number) => new Float32Array(buffer, at, n);
@@ -151,6 +154,38 @@ export class FusedMerger {
     return true;
   }
 
+  /** Whether `count` can gather a round: it asks for one key of each term, the one that the term is trimmed at. */
+  counts({ operands }: Extract<SurveyRound, { op: "histogram" }>): boolean {
+    const { terms, combine, base } = this.program;
+    if (!this.unmasked || combine.op !== "elect" || operands.length !== terms.length) return false;
+    return operands.every(({ input, base: from, low, high, hot, nonzero, keep, variance }, i) => {
+      const term = terms[i]!;
+      const plain = low > 0 && !nonzero && !variance && !keep.random && !keep.magnitude && !keep.rows;
+      const sameDelta = input === term.input && from === base;
+      return plain && sameDelta && hot === low && high === low + 1 && term.keep.magnitude?.above === low;
+    });
+  }
+
+  /**
+   * `tile` of any number of elements that counts meanwhile: for each term the keys above its own, and those at it. Null where `tile`
+   * returns false.
+   */
+  count(inputs: readonly number[], out: number, count: number): Uint32Array | null {
+    const { program, pointers, scales, above, weights, tallies } = this;
+    const n = program.terms.length;
+    for (let i = 0; i < n; i++) pointers[i] = inputs[program.terms[i]!.input]!;
+    const [zero, divide] = electionOf(program);
+    const base = inputs[program.base!]!;
+    const lambda = program.lambda as number;
+    const e = this.kernel.exports;
+    const at = pointers.byteOffset;
+    const counts = tallies.byteOffset;
+    if (e.survey_elect_bf16(out, base, at, scales, above, n, lambda, zero, divide, weights, counts, count) !== 0)
+      return null;
+    for (let i = 0; i < n; i++) this.kept[i]! += count;
+    return tallies;
+  }
+
   /** Decodes, merges and encodes piece by piece; whether all is finite. */
   private mergePieces(pieces: Pieces, inputs: readonly number[], out: number, count: number): boolean {
     const { terms } = this.program;
@@ -180,10 +215,8 @@ export class FusedMerger {
       return linear(out, at, scales, n, lambda, count) === 0;
     }
     const base = inputs[program.base]!;
-    const { combine } = program;
-    if (combine.op === "elect") {
-      const zero = { drop: 0, positive: 1, negative: 2 }[combine.zero as ZeroSign];
-      const divide = combine.divide ? 1 : 0;
+    if (program.combine.op === "elect") {
+      const [zero, divide] = electionOf(program);
       const { maskPointers, above, weights } = this;
       const elect = wide ? e.merge_elect_f32 : e.merge_elect_bf16;
       return elect(out, base, at, scales, maskPointers, above, n, lambda, zero, divide, weights, count) === 0;
@@ -198,6 +231,12 @@ export class FusedMerger {
     const delta = wide ? e.merge_delta_f32 : e.merge_delta_bf16;
     return delta(out, base, at, scales, n, lambda, count) === 0;
   }
+}
+
+/** What the kernels take for the sign of a sum of zero, and for the division. */
+function electionOf({ combine }: MergeProgram): [zero: number, divide: number] {
+  if (combine.op !== "elect") throw new TypeError("not an election");
+  return [{ drop: 0, positive: 1, negative: 2 }[combine.zero as ZeroSign], combine.divide ? 1 : 0];
 }
 
 /** Inputs and output of the f32 kernels, a piece at a time. Inputs in f32 are taken, and an output in f32 is made, in place. */

@@ -317,6 +317,21 @@ export interface KernelExports {
     weights: Pointer,
     count: number,
   ): number;
+  survey_elect_bf16(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    above: Pointer,
+    models: number,
+    lambda: number,
+    zero: number,
+    divide: number,
+    weights: Pointer,
+    /** Two u32 for each model. */
+    counts: Pointer,
+    count: number,
+  ): number;
   merge_elect_f32(
     out: Pointer,
     base: Pointer,

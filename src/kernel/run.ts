@@ -126,19 +126,23 @@ export class Runner {
       : null;
     // Its output and its counts go nowhere: the fused kernel comes after it.
     const probe = fused && this.clock ? new TileMerger(this.kernel, program, task.policy, plan.scratch) : null;
+    const counted = !probe && task.survey && fused?.counts(task.survey);
 
     for (let done = 0; done < task.count; done += plan.stride) {
       signal?.throwIfAborted();
       const count = Math.min(plan.stride, task.count - done);
       clock.start();
-      const reading = readStride(readers, plan.inputs, task.first + done, count);
-      if (reading) await reading;
+      await readStride(readers, plan.inputs, task.first + done, count);
       clock.lap("read");
+      const counts = counted ? fused!.count(plan.inputs, plan.output, count) : null;
+      if (counts) survey!.addCounts(counts);
       // What is not finite is told by the merge.
-      if (survey)
+      else if (survey)
         takeIn(survey, plan.inputs, widths, scans, task.first + done, count, tile, new NonFiniteTally(scans.length));
       // Without masks a stride is one call; tile by tile is where it holds something non-finite.
-      const whole = fused?.unmasked && !probe && fused.tile(plan.inputs, plan.output, task.first + done, count);
+      const whole =
+        counts !== null ||
+        (fused?.unmasked && !probe && fused.tile(plan.inputs, plan.output, task.first + done, count));
       for (let t = 0; t < count && !whole; t += tile) {
         const n = Math.min(tile, count - t);
         const first = task.first + done + t;
@@ -196,8 +200,7 @@ export class Runner {
       signal?.throwIfAborted();
       const count = Math.min(plan.stride, task.count - done);
       clock.start();
-      const reading = readStride(readers, plan.inputs, task.first + done, count);
-      if (reading) await reading;
+      await readStride(readers, plan.inputs, task.first + done, count);
       clock.lap("read");
       for (let i = 1; i < plan.inputs.length && differs < 0; i++) {
         if (this.kernel.exports.same_bytes(plan.inputs[0]!, plan.inputs[i]!, count * width) === 0) differs = i;
@@ -233,8 +236,7 @@ export class Runner {
       let count = 0;
       for (const { first, length } of stretches) {
         const here = plan.inputs.map((p, i) => p + count * widths[i]!);
-        const pending = readStride(readers, here, first, length);
-        if (pending) await pending;
+        await readStride(readers, here, first, length);
         count += length;
       }
       clock.lap("read");
@@ -285,30 +287,11 @@ export class Runner {
   }
 }
 
-/** Reads `count` elements of all inputs; a promise where one of them takes its time. */
-function readStride(
-  readers: readonly Reader[],
-  pointers: readonly number[],
-  first: number,
-  count: number,
-): Promise<void> | undefined {
+async function readStride(readers: readonly Reader[], pointers: readonly number[], first: number, count: number) {
   for (let i = 0; i < readers.length; i++) {
     const pending = readers[i]!.read(first, count, pointers[i]!);
-    if (pending) return readRest(pending, readers, pointers, first, count, i + 1);
+    if (pending) await pending;
   }
-  return undefined;
-}
-
-async function readRest(
-  pending: Promise<void>,
-  readers: readonly Reader[],
-  pointers: readonly number[],
-  first: number,
-  count: number,
-  next: number,
-): Promise<void> {
-  await pending;
-  for (let i = next; i < readers.length; i++) await readers[i]!.read(first, count, pointers[i]!);
 }
 
 /** The survey that a merge takes with it, as a task of its own would be. */

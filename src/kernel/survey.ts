@@ -216,6 +216,20 @@ export class SurveyRun {
     return kernel.exports.survey_brackets_bf16(this.brackets.byteOffset, n, most);
   }
 
+  /** Takes what was counted elsewhere of brackets of one key: of each operand the keys above it, and those at it. */
+  addCounts(counts: Uint32Array): void {
+    const { round } = this.task;
+    if (round.op !== "histogram" || this.part.op !== "histogram") throw new TypeError("a histogram was not asked for");
+    for (const [i, o] of round.operands.entries()) {
+      (this.part.above as number[])[i]! += counts[2 * i]!;
+      const at = counts[2 * i + 1]!;
+      if (at === 0) continue;
+      const slot = this.slotsOf(o, i);
+      slot[0] = o.low;
+      slot[1]! += at;
+    }
+  }
+
   /** Takes in the next tile, elements [first, first + count) of the tensor. `flagged`: an input holds non-finite elements. */
   tile(inputs: readonly number[], first: number, count: number, flagged: boolean): void {
     const e = this.kernel.exports;

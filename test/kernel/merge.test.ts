@@ -320,6 +320,62 @@ describe("the fused kernels", () => {
     }
   });
 
+  test("count keys above and at those of a trim while they elect, every tail and alignment", () => {
+    for (const number of [1, 2, 3, 4, 5, 9]) {
+      for (const count of lengths.filter((n) => number === 3 || n < 70)) {
+        for (const factors of ["unit", "equal", "own"] as const) {
+          reset();
+          const draw = random(count + number);
+          const data = models(count, number, count * 7 + number, "near");
+          const { scales, weights } = factorsOf(factors, number, draw);
+          const base = put(data.base, 2);
+          const delta = room(4 * count);
+          const decoded = room(4 * count);
+          run.decode_bf16(decoded, base, count);
+          const at = data.inputs.map((input, m) => put(input, 2 * m));
+          // A key that some have: that of an element, else any.
+          const keys = at.map((input, m) => {
+            run.decode_bf16(delta, input, count);
+            run.delta(delta, delta, decoded, count);
+            return words(delta, count).map((bits) => bits & 0x7fffffff)[(m * 31) % Math.max(1, count)] || key;
+          });
+          const expected = at.flatMap((input, m) => {
+            run.decode_bf16(delta, input, count);
+            run.delta(delta, delta, decoded, count);
+            const own = words(delta, count).map((bits) => bits & 0x7fffffff);
+            return [own.filter((k) => k > keys[m]!).length, own.filter((k) => k === keys[m]).length];
+          });
+          const [inputs, c, above, w] = [pointers(at), numbers(scales), pointers(keys), numbers(weights)];
+          const none = pointers(at.map(() => 0));
+          const [plain, counted] = [room(2 * count, 2), room(2 * count, (count * 2) % 14)];
+          const counts = room(8 * number, 4);
+          const beyond = [
+            run.merge_elect_bf16(plain, base, inputs, c, none, above, number, 0.9, 0, 1, w, count),
+            run.survey_elect_bf16(counted, base, inputs, c, above, number, 0.9, 0, 1, w, counts, count),
+          ];
+          const wrong = integerDifference(halves(counted, count), halves(plain, count)) || damage();
+          const found = { number, count, factors, beyond, counts: [...words(counts, 2 * number)], wrong };
+          expect(found).toEqual({ ...found, beyond: [0, 0], counts: expected, wrong: "" });
+        }
+      }
+    }
+  });
+
+  test("say so where something is not finite while they count", () => {
+    for (let spoil = 0; spoil < 200; spoil++) {
+      reset();
+      const count = [5, 16, 40, 64][spoil % 4]!;
+      const data = models(count, 3, spoil, "near");
+      [data.base, ...data.inputs][spoil % 4]![(spoil * 31) % count] = [0x7f80, 0xff80, 0x7fc0, 0xffff, 0x7f81][
+        spoil % 5
+      ]!;
+      const inputs = pointers(data.inputs.map((input) => put(input)));
+      const [ones, above] = [numbers([1, 1, 1]), pointers([key, key, key])];
+      const [base, out, counts] = [put(data.base), room(2 * count), room(24)];
+      expect(run.survey_elect_bf16(out, base, inputs, ones, above, 3, 1, 0, 1, ones, counts, count)).toBe(1);
+    }
+  });
+
   test("and refuses more models than it has room for", () => {
     reset();
     const at = room(64);

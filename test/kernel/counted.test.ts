@@ -1,0 +1,165 @@
+// A merge that takes a survey with it, against the survey and the merge as tasks of their own.
+
+import { describe, expect, test } from "bun:test";
+import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
+import type { HistogramOperand, MergeProgram, MergeTask, SurveyTask } from "../../src/kernel/program.ts";
+import * as reference from "../../src/kernel/reference.ts";
+import { Runner, workerBytesFor } from "../../src/kernel/run.ts";
+import { random } from "./harness.ts";
+
+const stride = 8192;
+const kernel = createKernel(compileKernel(), workerBytesFor(4, 10, stride));
+const every = Number.MAX_SAFE_INTEGER;
+const models = 3;
+
+/** Base and fine-tunes as bf16; deltas take few values. */
+function inputsOf(count: number, seed: number): Uint16Array<ArrayBuffer>[] {
+  const draw = random(seed);
+  const base = Uint16Array.from({ length: count }, () => 0x3c00 | (draw() & 0x80ff));
+  return [base, ...Array.from({ length: models }, () => base.map((bits) => bits + (draw() % 5) - 2))];
+}
+
+/** The key of model m that some elements have. */
+function keyOf(inputs: readonly Uint16Array<ArrayBuffer>[], m: number): number {
+  const [base, x] = [reference.decode_bf16(inputs[0]!), reference.decode_bf16(inputs[m + 1]!)];
+  const keys = new Uint32Array(x.map((v, i) => v - base[i]!).buffer).map((bits) => bits & 0x7fffffff);
+  return keys.find((key) => key > 0 && key < 0x7f800000) ?? 0x3b800000;
+}
+
+function programOf(keys: readonly number[]): MergeProgram {
+  return {
+    op: "merge",
+    inputs: Array.from({ length: models + 1 }, () => "BF16" as const),
+    out: "BF16",
+    base: 0,
+    terms: keys.map((key, m) => ({
+      input: m + 1,
+      weight: 1 / 3,
+      scale: 1,
+      keep: { magnitude: { above: key, equalBefore: every } },
+    })),
+    combine: { op: "elect", by: "weighted", zero: "drop", divide: true },
+    lambda: 1,
+  };
+}
+
+const oneKey = (key: number, m: number): HistogramOperand => ({
+  input: m + 1,
+  base: 0,
+  keep: {},
+  low: key,
+  high: key + 1,
+  shift: 0,
+  hot: key,
+  nonzero: false,
+});
+
+async function both(
+  inputs: readonly Uint16Array<ArrayBuffer>[],
+  first: number,
+  count: number,
+  operands: HistogramOperand[],
+  keys: readonly number[],
+) {
+  const out = new Uint8Array(2 * inputs[0]!.length);
+  const runner = new Runner(
+    kernel,
+    {
+      read: (at, offset, target) =>
+        target.set(new Uint8Array(inputs[at.file]!.buffer).subarray(offset, offset + target.length)),
+      write: (_, offset, data) => out.set(data, offset),
+    },
+    () => 0,
+  );
+  const common = { id: 1, first, count, inputs: inputs.map((_, file) => ({ file, start: 0 })) };
+  const program = programOf(keys);
+  const policy = { nonFinite: "keep", overflow: "inf" } as const;
+  const merge: MergeTask = { kind: "merge", ...common, output: { file: 9, start: 0 }, program, policy };
+  const round = { op: "histogram", operands } as const;
+  const survey: SurveyTask = { kind: "survey", ...common, dtypes: program.inputs, round };
+  const apart = await runner.run(merge);
+  const merged = out.slice();
+  out.fill(0);
+  const surveyed = await runner.run(survey);
+  const together = await runner.run({ ...merge, survey: round });
+  if (apart.kind !== "merge" || together.kind !== "merge" || surveyed.kind !== "survey")
+    throw new TypeError("receipts");
+  expect(Buffer.compare(merged, out)).toBe(0);
+  expect(together.survey).toEqual(surveyed.result);
+  const { survey: _, ...rest } = together;
+  expect(rest).toEqual(apart);
+  return { together, surveyed };
+}
+
+describe("a survey of the keys that a merge trims at", () => {
+  for (const count of [1, 15, 4096, 5000, stride, 3 * stride + 4097]) {
+    test(`is counted by the merge itself, ${count} elements`, async () => {
+      const inputs = inputsOf(count, count);
+      const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
+      const { together } = await both(inputs, 0, count, keys.map(oneKey), keys);
+      // The oracle: keys of the deltas, compared one by one.
+      const base = reference.decode_bf16(inputs[0]!);
+      const counts = keys.map((key, m) => {
+        const x = reference.decode_bf16(inputs[m + 1]!);
+        const own = new Uint32Array(x.map((v, i) => v - base[i]!).buffer).map((bits) => bits & 0x7fffffff);
+        return { above: own.filter((k) => k > key).length, at: own.filter((k) => k === key).length };
+      });
+      if (together.survey?.op !== "histogram") throw new TypeError("not a histogram");
+      expect(together.survey.above).toEqual(counts.map((c) => c.above));
+      expect(together.survey.bins.map((bins) => [...bins])).toEqual(
+        counts.map(({ at }, m) => (at ? [keys[m]!, at] : [])),
+      );
+    });
+  }
+
+  test("is right where a stride holds something that is not finite", async () => {
+    for (const [input, at, bits] of [
+      [0, 3, 0x7f80],
+      [1, stride + 5, 0x7fc0],
+      [2, 2 * stride + 4096, 0xff80],
+      [3, 3 * stride - 1, 0xff81],
+    ] as const) {
+      const inputs = inputsOf(3 * stride, at);
+      inputs[input]![at] = bits;
+      const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
+      const { together } = await both(inputs, 0, 3 * stride, keys.map(oneKey), keys);
+      expect(together.nonFinite).toEqual([{ input, count: 1, first: at }]);
+    }
+  });
+
+  test("is counted in a slice that begins inside of the tensor", async () => {
+    const inputs = inputsOf(4 * stride, 7);
+    const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
+    await both(inputs, stride, 2 * stride + 100, keys.map(oneKey), keys);
+  });
+
+  test("goes its own way where it asks for other keys, for several, for fewer models or for something else", async () => {
+    const inputs = inputsOf(stride, 11);
+    const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
+    const asked = keys.map(oneKey);
+    await both(
+      inputs,
+      0,
+      stride,
+      [{ ...asked[0]!, low: keys[0]! - 1, hot: keys[0]! - 1, high: keys[0]! }, asked[1]!, asked[2]!],
+      keys,
+    );
+    await both(inputs, 0, stride, [{ ...asked[0]!, low: 1, high: 0x7f800000, shift: 16 }, asked[1]!, asked[2]!], keys);
+    await both(inputs, 0, stride, asked.slice(1), keys);
+    await both(inputs, 0, stride, asked.toReversed(), keys);
+    await both(
+      inputs,
+      0,
+      stride,
+      asked.map((o) => ({ ...o, base: null })),
+      keys,
+    );
+    await both(
+      inputs,
+      0,
+      stride,
+      asked.map((o) => ({ ...o, nonzero: true })),
+      keys,
+    );
+  });
+});
