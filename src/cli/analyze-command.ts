@@ -3,11 +3,12 @@
 import { merge, object } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
-import { argument, command, constant, option } from "@optique/core/primitives";
+import { argument, command, constant } from "@optique/core/primitives";
 import { choice, float, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { defaultAnalysis } from "../analyze/plan.ts";
 import { lines, shown } from "./help.ts";
+import { option } from "./option.ts";
 import { machineOptions, missing, talkOptions } from "./options.ts";
 
 const examples = [

@@ -3,11 +3,12 @@
 import { merge, object } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
-import { argument, command, constant, option } from "@optique/core/primitives";
+import { argument, command, constant } from "@optique/core/primitives";
 import { choice, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { dtypes } from "../recipe/schema.ts";
 import { lines } from "./help.ts";
+import { option } from "./option.ts";
 import { applyNumberOptions, layoutOptions, machineOptions, missing, talkOptions } from "./options.ts";
 
 const examples = [

@@ -5,7 +5,7 @@ import { defaultRequest } from "../host.ts";
 import { parseModelText } from "../recipe/model.ts";
 import type { Context } from "./main.ts";
 import { mergeRecipe } from "./merge.ts";
-import { noNodes } from "./merge-nodes.ts";
+import { noNodes } from "./node-options.ts";
 import type { CommandOf } from "./program.ts";
 
 /** The recipe that `apply` stands for. A string of JSON is one of YAML too. */

@@ -6,8 +6,8 @@ import { object } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { map, multiple } from "@optique/core/modifiers";
 import type { Parser } from "@optique/core/parser";
-import { option } from "@optique/core/primitives";
 import { string } from "@optique/core/valueparser";
+import { option } from "./option.ts";
 
 /** Flag (its `--no-` form is accepted without a word) → why it is not needed. */
 export const unneededFlags = {

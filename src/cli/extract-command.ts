@@ -3,7 +3,7 @@
 import { merge, object } from "@optique/core/constructs";
 import { type Message, message } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
-import { argument, command, constant, option } from "@optique/core/primitives";
+import { argument, command, constant } from "@optique/core/primitives";
 import { choice, float, integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { defaultExtraction } from "../extract.ts";
@@ -11,6 +11,7 @@ import { svdNames } from "../plan/adapter.ts";
 import { maxRank } from "../tensor/adapter.ts";
 import { formatMemory } from "./format.ts";
 import { lines, shown } from "./help.ts";
+import { option } from "./option.ts";
 import { missing, size, talkOptions } from "./options.ts";
 
 const modelArgument = (metavar: "BASE" | "MODEL", description: Message) =>

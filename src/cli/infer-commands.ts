@@ -3,12 +3,13 @@
 import { merge, object } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
-import { argument, command, constant, option } from "@optique/core/primitives";
+import { argument, command, constant } from "@optique/core/primitives";
 import { float, integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { mostMemoryBytes } from "../infer/memory.ts";
 import { formatMemory } from "./format.ts";
 import { lines, shown } from "./help.ts";
+import { option } from "./option.ts";
 import { missing, seed, size, talkOptions } from "./options.ts";
 
 const modelArgument = argument(path({ metavar: "MODEL", type: "either" }), {

@@ -3,10 +3,11 @@
 import { merge, object } from "@optique/core/constructs";
 import { message } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
-import { argument, command, constant, option } from "@optique/core/primitives";
+import { argument, command, constant } from "@optique/core/primitives";
 import { string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { lines } from "./help.ts";
+import { option } from "./option.ts";
 import { missing, talkOptions } from "./options.ts";
 
 export const inspectCommand = command(

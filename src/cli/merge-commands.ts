@@ -3,13 +3,14 @@
 import { merge, object } from "@optique/core/constructs";
 import { lineBreak, message } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
-import { argument, command, constant, option } from "@optique/core/primitives";
+import { argument, command, constant } from "@optique/core/primitives";
 import { integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { maxRank } from "../tensor/adapter.ts";
 import { compatNote, compatOptions } from "./compat-options.ts";
 import { lines } from "./help.ts";
 import { nodeOptions } from "./node-options.ts";
+import { option } from "./option.ts";
 import {
   layoutOptions,
   machineOptions,

@@ -41,18 +41,6 @@ export interface NodeOptions {
   readonly quiet: boolean;
 }
 
-/** Of commands that merge without nodes. */
-export const noNodes = {
-  nodes: [],
-  nodesFile: undefined,
-  nodeTokenFile: undefined,
-  redundancy: 1,
-  serveInputs: undefined,
-  inputsUrl: undefined,
-  inputUrl: [],
-  insecureHttp: false,
-};
-
 /** A node came, went, or is not believed any more; `seconds` after the merge began. */
 export type NodeEvent = NodeReport & { readonly seconds: number };
 
@@ -68,6 +56,8 @@ export interface MergeNodes {
   request(asked: MergeRequest): MergeRequest;
   /** Every node in a few letters, for the progress line. */
   line(): string;
+  /** What each node did, for the end. */
+  rows(): string[][];
   /** The last word on each node. */
   readonly reports: ReadonlyMap<string, NodeReport>;
   readonly events: readonly NodeEvent[];
@@ -223,6 +213,7 @@ export function createMergeNodes(
     line: () => (current ? nodesLine(current.nodes()) : ""),
     reports,
     events,
+    rows: () => [...reports.values()].map(nodeRow),
   };
 }
 
@@ -245,12 +236,10 @@ export function nodesLine(nodes: readonly NodeReport[]): string {
     .join("  ");
 }
 
-/** What each node did, for the end. */
-export const nodeRows = (reports: ReadonlyMap<string, NodeReport>): string[][] =>
-  [...reports.values()].map(({ url, tasks, bytes, state }) => [
-    url,
-    `${plural(tasks, "task")}, ${formatCount(Math.round(bytes / 1e6))} MB${state === "done" ? "" : `, ${state}`}`,
-  ]);
+const nodeRow = ({ url, tasks, bytes, state }: NodeReport): string[] => [
+  url,
+  `${plural(tasks, "task")}, ${formatCount(Math.round(bytes / 1e6))} MB${state === "done" ? "" : `, ${state}`}`,
+];
 
 function writeNode(screen: Screen, { url, state, message }: NodeReport): void {
   if (state === "ready") screen.write(`note: node ${url} joined: ${printable(message)}\n`);

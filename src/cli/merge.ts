@@ -31,12 +31,12 @@ import {
 import { availableCores, createHost } from "./host.ts";
 import { assertFree, LateFile } from "./late-file.ts";
 import type { Context } from "./main.ts";
-import { createMergeNodes, nodeRows } from "./merge-nodes.ts";
+import type { MergeNodes } from "./merge-nodes.ts";
 import { toRequest } from "./options.ts";
 import { baseModel } from "./plan.ts";
 import { profileText } from "./profile.ts";
 import type { CommandOf } from "./program.ts";
-import { openQueue, type QueueOptions, type QueueTerms } from "./queue-executor.ts";
+import type { QueueOptions, QueueTerms } from "./queue-executor.ts";
 import { type RecipeText, readRecipe } from "./recipe-text.ts";
 import { defaultReport, reportMerge } from "./report.ts";
 import { ProgressLine, paint, type Screen, writeDiagnostic } from "./terminal.ts";
@@ -112,7 +112,7 @@ export function summaryText(summary: MergeSummary): string {
 }
 
 export async function runMerge(command: CommandOf<"merge">, context: Context): Promise<number> {
-  const queue = await openQueue(command, context.env);
+  const queue = command.queue ? await (await import("./queue-executor.ts")).openQueue(command, context.env) : null;
   try {
     return await mergeRecipe(command, context, (host) => readRecipe(command.recipe, host.cwd, host.signal), queue);
   } finally {
@@ -135,6 +135,21 @@ export async function mergeRecipe(
   } finally {
     early.end();
   }
+}
+
+/** Loads what nodes need, a third of all code, where an option is about them. */
+async function nodesOf(
+  command: MergeCommand,
+  context: Context,
+  module: WebAssembly.Module,
+  clear: () => void,
+  queue: QueueTerms | null,
+): Promise<MergeNodes | null> {
+  const { nodes, nodesFile, workers, serveInputs, redundancy, inputUrl } = command;
+  const named = nodes.length > 0 || nodesFile !== undefined || queue !== null;
+  const about = workers === 0 || serveInputs !== undefined || redundancy > 1 || inputUrl.length > 0;
+  if (!named && !about) return null;
+  return (await import("./merge-nodes.ts")).createMergeNodes(command, context, module, clear, queue);
 }
 
 async function mergeWith(
@@ -171,7 +186,7 @@ async function mergeWith(
         break;
     }
   };
-  const nodes = createMergeNodes(command, context, module, () => progress.clear(), queue);
+  const nodes = await nodesOf(command, context, module, () => progress.clear(), queue);
   const own = createHost({
     ...context,
     report,
@@ -254,7 +269,7 @@ async function mergeWith(
   if (command.json) out.write(`${JSON.stringify({ ...summary, ...extra }, null, 2)}\n`);
   else if (talkative) {
     out.write(summaryText(summary));
-    const rows = nodes ? nodeRows(nodes.reports) : [];
+    const rows = nodes?.rows() ?? [];
     if (rows.length > 0) out.write(formatTable(rows));
     if (summary.profile && profile !== undefined) {
       out.write(`${profileText(summary.profile)}Trace: ${printable(profile)} (open it in https://ui.perfetto.dev)\n`);

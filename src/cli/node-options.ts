@@ -3,10 +3,10 @@
 import { object } from "@optique/core/constructs";
 import { message, text } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
-import { option } from "@optique/core/primitives";
 import { integer, port, string, url, type ValueParser } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { copyFault } from "../remote/copies.ts";
+import { option } from "./option.ts";
 
 export const defaultPort = 7433;
 
@@ -142,3 +142,15 @@ export const serveOptions = object("Serving", {
     description: message`Listen beyond this machine without TLS in front: what is merged can be read on the way.`,
   }),
 });
+
+/** Of commands that merge without nodes. */
+export const noNodes = {
+  nodes: [],
+  nodesFile: undefined,
+  nodeTokenFile: undefined,
+  redundancy: 1,
+  serveInputs: undefined,
+  inputsUrl: undefined,
+  inputUrl: [],
+  insecureHttp: false,
+};

@@ -3,13 +3,14 @@
 import { object } from "@optique/core/constructs";
 import { message, text } from "@optique/core/message";
 import { optional, withDefault } from "@optique/core/modifiers";
-import { argument, option } from "@optique/core/primitives";
+import { argument } from "@optique/core/primitives";
 import { choice, integer, string, type ValueParser } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { defaultRequest, type MergeRequest } from "../host.ts";
 import { dtypeNamed } from "../tensor/dtype.ts";
 import { formatBytes, formatMemory, formatParameters } from "./format.ts";
 import { shown } from "./help.ts";
+import { option } from "./option.ts";
 import type { RecipeText } from "./recipe-text.ts";
 
 const units: Readonly<Record<string, number>> = {

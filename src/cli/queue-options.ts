@@ -3,11 +3,11 @@
 import { object } from "@optique/core/constructs";
 import { message, text } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
-import { option } from "@optique/core/primitives";
 import { integer, string, url } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { defaultLeaseMs, leaseBounds } from "../remote/queue-wire.ts";
 import { listenAddress } from "./node-options.ts";
+import { option } from "./option.ts";
 
 const queueUrl = url({ allowedProtocols: ["nats:", "tls:"] });
 const seconds = (ms: number) => ms / 1000;

@@ -3,9 +3,10 @@
 import { merge, object } from "@optique/core/constructs";
 import { message, text } from "@optique/core/message";
 import { optional } from "@optique/core/modifiers";
-import { argument, command, constant, option } from "@optique/core/primitives";
+import { argument, command, constant } from "@optique/core/primitives";
 import { path } from "@optique/run/valueparser";
 import { lines } from "./help.ts";
+import { option } from "./option.ts";
 import { missing, reportMachineOptions, talkOptions } from "./options.ts";
 
 const examples = [

@@ -3,10 +3,11 @@
 import { merge, object } from "@optique/core/constructs";
 import { message, text } from "@optique/core/message";
 import { multiple, optional, withDefault } from "@optique/core/modifiers";
-import { command, constant, option } from "@optique/core/primitives";
+import { command, constant } from "@optique/core/primitives";
 import { integer, string } from "@optique/core/valueparser";
 import { path } from "@optique/run/valueparser";
 import { lines } from "./help.ts";
+import { option } from "./option.ts";
 import { machineOptions, numberOptions, recipeArgument, talkOptions } from "./options.ts";
 
 const defaultTimeout = 3600;
