@@ -1,5 +1,7 @@
 // Trim and elect (TIES: Yadav et al. 2023, arXiv 2306.01708).
 
+import { No, Yes } from "./pairs";
+
 /** Keeps values whose key, the bits of |x|, is above `floor`; returns how many. */
 function trimBelow(x: usize, floor: i32, count: usize): i32 {
   const magnitude = i32x4.splat(0x7fffffff);
@@ -117,68 +119,84 @@ function electMany<T>(
   return out;
 }
 
-/** The number at position `m`, or 0 for a model that is not there. */
-function numberAt(numbers: usize, m: i32, models: i32): v128 {
-  return m < models ? v128.load32_splat(numbers + (<usize>m << 2)) : f32x4.splat(0);
+// Constants of the loop below come from memory, so that they are loaded once (see pairs.ts).
+const constants: usize = memory.data<u32>([0x80000000, 0x7fffffff, 0x3f800000, 0x322bcc77], 16);
+
+/** One model's part of the total, or of the weight. */
+@inline
+function part(number: v128, vote: v128, mask: v128): v128 {
+  return v128.and(f32x4.mul(number, vote), mask);
 }
 
 /**
- * Up to four models that vote with their values: votes stay in registers, which is twice as fast. A model that is not there
- * votes +0, which changes no sum.
+ * Two to four models (`Third`, `Fourth`) that vote with their values, four elements at a time: votes stay in registers, and nothing in
+ * the loop branches. Returns where the ragged end begins.
  */
-function electFew<T>(
+function electFew<Third, Fourth, Divided>(
   out: usize,
   end: usize,
   votes: usize,
   factors: usize,
   weights: usize,
-  models: i32,
   strideBytes: usize,
   tie: v128,
-  divide: i32,
 ): usize {
-  const size = sizeof<T>();
   const zero = f32x4.splat(0);
-  const factorA = numberAt(factors, 0, models);
-  const factorB = numberAt(factors, 1, models);
-  const factorC = numberAt(factors, 2, models);
-  const factorD = numberAt(factors, 3, models);
-  for (; out + size <= end; out += size, votes += size) {
-    const a = loadLanes<T>(votes);
-    let b = zero;
-    let c = zero;
-    let d = zero;
-    let sum = f32x4.add(zero, a);
-    if (models > 1) {
-      b = loadLanes<T>(votes + strideBytes);
-      sum = f32x4.add(sum, b);
+  const sign = v128.load32_splat(constants);
+  const magnitude = v128.load32_splat(constants, 4);
+  const one = v128.load32_splat(constants, 8);
+  const tiny = v128.load32_splat(constants, 12);
+  const factorA = v128.load32_splat(factors);
+  const factorB = v128.load32_splat(factors, 4);
+  const factorC = isFloat<Third>() ? v128.load32_splat(factors, 8) : zero;
+  const factorD = isFloat<Fourth>() ? v128.load32_splat(factors, 12) : zero;
+  const weightA = v128.load32_splat(weights);
+  const weightB = v128.load32_splat(weights, 4);
+  const weightC = isFloat<Third>() ? v128.load32_splat(weights, 8) : zero;
+  const weightD = isFloat<Fourth>() ? v128.load32_splat(weights, 12) : zero;
+  const second = strideBytes;
+  const third = strideBytes * 2;
+  const fourth = strideBytes * 3;
+  for (; out + 16 <= end; out += 16, votes += 16) {
+    const a = v128.load(votes);
+    const b = v128.load(votes + second);
+    const c = isFloat<Third>() ? v128.load(votes + third) : zero;
+    const d = isFloat<Fourth>() ? v128.load(votes + fourth) : zero;
+    let sum = f32x4.add(f32x4.add(zero, a), b);
+    if (isFloat<Third>()) sum = f32x4.add(sum, c);
+    if (isFloat<Fourth>()) sum = f32x4.add(sum, d);
+    const elected = v128.or(sum, v128.and(f32x4.eq(sum, zero), tie));
+    const flip = v128.and(elected, sign);
+    const mA = f32x4.gt(v128.xor(a, flip), zero);
+    const mB = f32x4.gt(v128.xor(b, flip), zero);
+    const mC = isFloat<Third>() ? f32x4.gt(v128.xor(c, flip), zero) : zero;
+    const mD = isFloat<Fourth>() ? f32x4.gt(v128.xor(d, flip), zero) : zero;
+    let total = f32x4.add(f32x4.add(zero, part(factorA, a, mA)), part(factorB, b, mB));
+    if (isFloat<Third>()) total = f32x4.add(total, part(factorC, c, mC));
+    if (isFloat<Fourth>()) total = f32x4.add(total, part(factorD, d, mD));
+    if (isFloat<Divided>()) {
+      let weight = f32x4.add(f32x4.add(zero, v128.and(weightA, mA)), v128.and(weightB, mB));
+      if (isFloat<Third>()) weight = f32x4.add(weight, v128.and(weightC, mC));
+      if (isFloat<Fourth>()) weight = f32x4.add(weight, v128.and(weightD, mD));
+      total = f32x4.div(total, v128.bitselect(one, weight, f32x4.lt(v128.and(weight, magnitude), tiny)));
     }
-    if (models > 2) {
-      c = loadLanes<T>(votes + 2 * strideBytes);
-      sum = f32x4.add(sum, c);
-    }
-    if (models > 3) {
-      d = loadLanes<T>(votes + 3 * strideBytes);
-      sum = f32x4.add(sum, d);
-    }
-    const elected = electedOf(sum, tie);
-    const flip = flipOf(elected);
-    let total = f32x4.add(zero, v128.and(f32x4.mul(factorA, a), agrees(a, flip)));
-    total = f32x4.add(total, v128.and(f32x4.mul(factorB, b), agrees(b, flip)));
-    if (models > 2) {
-      total = f32x4.add(total, v128.and(f32x4.mul(factorC, c), agrees(c, flip)));
-      total = f32x4.add(total, v128.and(f32x4.mul(factorD, d), agrees(d, flip)));
-    }
-    if (divide) {
-      let weight = f32x4.add(zero, v128.and(numberAt(weights, 0, models), agrees(a, flip)));
-      weight = f32x4.add(weight, v128.and(numberAt(weights, 1, models), agrees(b, flip)));
-      weight = f32x4.add(weight, v128.and(numberAt(weights, 2, models), agrees(c, flip)));
-      weight = f32x4.add(weight, v128.and(numberAt(weights, 3, models), agrees(d, flip)));
-      total = f32x4.div(total, divisorOf(weight));
-    }
-    storeLanes<T>(out, settle(total, elected));
+    v128.store(out, v128.or(v128.andnot(total, f32x4.eq(elected, zero)), f32x4.ne(elected, elected)));
   }
   return out;
+}
+
+type Few = (out: usize, end: usize, votes: usize, factors: usize, weights: usize, strideBytes: usize, tie: v128) => usize;
+
+function fewBy<Third, Fourth>(divide: i32): Few {
+  if (divide) return (out, end, votes, factors, weights, strideBytes, tie) =>
+      electFew<Third, Fourth, Yes>(out, end, votes, factors, weights, strideBytes, tie);
+  return (out, end, votes, factors, weights, strideBytes, tie) =>
+    electFew<Third, Fourth, No>(out, end, votes, factors, weights, strideBytes, tie);
+}
+
+function fewOf(models: i32, divide: i32): Few {
+  if (models == 2) return fewBy<No, No>(divide);
+  return models == 3 ? fewBy<Yes, No>(divide) : fewBy<Yes, Yes>(divide);
 }
 
 export function elect(
@@ -196,11 +214,9 @@ export function elect(
   const tie = tieOf(zero);
   const strideBytes = stride << 2;
   const end = out + (count << 2);
-  if (by == 0 && models > 0 && models <= 4) {
-    const ragged = electFew<v128>(out, end, votes, factors, weights, models, strideBytes, tie, divide);
-    electFew<f32>(ragged, end, votes + (ragged - out), factors, weights, models, strideBytes, tie, divide);
-  } else {
-    const ragged = electMany<v128>(out, end, votes, factors, weights, models, strideBytes, by, tie, divide);
-    electMany<f32>(ragged, end, votes + (ragged - out), factors, weights, models, strideBytes, by, tie, divide);
-  }
+  const few = by == 0 && models > 1 && models <= 4;
+  const ragged = few
+    ? fewOf(models, divide)(out, end, votes, factors, weights, strideBytes, tie)
+    : electMany<v128>(out, end, votes, factors, weights, models, strideBytes, by, tie, divide);
+  electMany<f32>(ragged, end, votes + (ragged - out), factors, weights, models, strideBytes, by, tie, divide);
 }
