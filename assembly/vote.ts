@@ -3,13 +3,13 @@
 
 import { castAndCount, castBy, finish, looked } from "./cast";
 import { magnitudeBits, No, signBits, wentBeyond, widthOf, Yes } from "./pairs";
-import { agrees, electedOf, flipOf, tieOf } from "./ties";
+import { electedOf, tieOf } from "./ties";
 
-/** Elements whose votes wait together: those of a few models, and of many. */
+/** Elements whose votes wait together: those of up to 16 models, and of more. */
 const chunkElements: usize = 256;
-const chunkOfMany: usize = 32;
-/** Votes as f32: those of model m of few lie at 4 · chunkElements · m, of many at 4 · chunkOfMany · m. */
-const votes: usize = memory.data(64 * 32 * 4, 16);
+const chunkOfMany: usize = 64;
+/** Votes as f32: those of model m lie at 4 · m · elements of a chunk. */
+const votes: usize = memory.data(64 * 64 * 4, 16);
 
 // Numbers on their way to vectors: from memory they get there once, otherwise at every turn of the loop.
 const minusAt: usize = memory.data(4, 4);
@@ -118,32 +118,55 @@ function areSame(weights: usize, models: usize): bool {
   return w >= smallest;
 }
 
-/** The same for any number of models at up to `chunkOfMany` elements, and for a sum of zero that elects −. */
-function electMany(models: usize, zero: i32, divide: i32, weights: usize, count: usize): void {
+/**
+ * The same for any number of models, whose votes lie `row` bytes apart, and for a sum of zero that elects −: eight elements at a time,
+ * so that a weight is loaded once for both vectors.
+ */
+function electMany<Divided>(models: usize, zero: i32, weights: usize, row: usize, count: usize): void {
   const none = f32x4.splat(0);
   const tie = tieOf(zero);
   const one = v128.load32_splat(limits);
   const tiny = v128.load32_splat(limits, 4);
+  const sign = signBits();
   const magnitude = magnitudeBits();
-  const row: usize = 4 * chunkOfMany;
-  for (let at = votes, end = votes + (count << 2); at < end; at += 16) {
+  for (let at = votes, end = votes + (count << 2); at < end; at += 32) {
     const last = at + models * row;
-    let sum = none;
-    for (let v = at; v < last; v += row) sum = f32x4.add(sum, v128.load(v));
-    sum = electedOf(sum, tie);
-    const flip = flipOf(sum);
-    let total = none;
-    for (let v = at; v < last; v += row) total = f32x4.add(total, f32x4.pmax(v128.xor(v128.load(v), flip), none));
-    // Where nobody agrees with an elected −, the total is +0 and stays it.
-    const turn = v128.andnot(flip, f32x4.eq(total, none));
-    if (divide) {
-      let weight = none;
-      for (let v = at, w = weights; v < last; v += row, w += 4) {
-        weight = f32x4.add(weight, v128.and(v128.load32_splat(w), agrees(v128.load(v), flip)));
-      }
-      total = f32x4.div(total, divisor(weight, one, tiny, magnitude));
+    let sum0 = none;
+    let sum1 = none;
+    for (let v = at; v < last; v += row) {
+      sum0 = f32x4.add(sum0, v128.load(v));
+      sum1 = f32x4.add(sum1, v128.load(v, 16));
     }
-    v128.store(at, v128.andnot(v128.xor(total, turn), f32x4.eq(sum, none)));
+    sum0 = electedOf(sum0, tie);
+    sum1 = electedOf(sum1, tie);
+    const flip0 = v128.and(sum0, sign);
+    const flip1 = v128.and(sum1, sign);
+    let total0 = none;
+    let total1 = none;
+    let weight0 = none;
+    let weight1 = none;
+    let w = weights;
+    for (let v = at; v < last; v += row) {
+      const vote0 = v128.xor(v128.load(v), flip0);
+      const vote1 = v128.xor(v128.load(v, 16), flip1);
+      total0 = f32x4.add(total0, f32x4.pmax(vote0, none));
+      total1 = f32x4.add(total1, f32x4.pmax(vote1, none));
+      if (isFloat<Divided>()) {
+        const weight = v128.load32_splat(w);
+        weight0 = f32x4.add(weight0, v128.and(weight, f32x4.gt(vote0, none)));
+        weight1 = f32x4.add(weight1, v128.and(weight, f32x4.gt(vote1, none)));
+        w += 4;
+      }
+    }
+    // Where nobody agrees with an elected −, the total is +0 and stays it.
+    const turn0 = v128.andnot(flip0, f32x4.eq(total0, none));
+    const turn1 = v128.andnot(flip1, f32x4.eq(total1, none));
+    if (isFloat<Divided>()) {
+      total0 = f32x4.div(total0, divisor(weight0, one, tiny, magnitude));
+      total1 = f32x4.div(total1, divisor(weight1, one, tiny, magnitude));
+    }
+    v128.store(at, v128.andnot(v128.xor(total0, turn0), f32x4.eq(sum0, none)));
+    v128.store(at, v128.andnot(v128.xor(total1, turn1), f32x4.eq(sum1, none)), 16);
   }
 }
 
@@ -156,7 +179,7 @@ export function elected<Wide>(
   divide: i32, weights: usize, counts: bool, first: usize, end: usize,
 ): i32 {
   const few = models > 1 && models <= 4 && zero != 2;
-  const chunk = few ? chunkElements : chunkOfMany;
+  const chunk = models <= 16 ? chunkElements : chunkOfMany;
   const divides = divide != 0;
   const same = divides && areSame(weights, models);
   const vote = zero ? electOf<Yes>(models, divides, same) : electOf<No>(models, divides, same);
@@ -175,7 +198,8 @@ export function elected<Wide>(
       if (limit > 0x7f800000) top = looked<Wide>(x, n, top);
     }
     if (few) vote(weights, n);
-    else electMany(models, zero, divide, weights, n);
+    else if (divides) electMany<Yes>(models, zero, weights, chunk << 2, n);
+    else electMany<No>(models, zero, weights, chunk << 2, n);
     top = finish<Wide>(out + at, base + at, votes, lambda, n, top);
   }
   return wentBeyond<Wide>(top);
