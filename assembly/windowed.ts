@@ -6,6 +6,7 @@
 
 import { finish } from "./cast";
 import { evens, isBeyond, larger, magnitudeBits, No, odds, unitUpper, upperHalves, Yes } from "./pairs";
+import { floorOf } from "./select";
 
 /** Elements whose partial sums wait together. */
 const chunkElements: usize = 512;
@@ -22,8 +23,7 @@ function kept(delta: v128, magnitude: v128, floors: v128, ceilings: v128): v128 
 
 /** One model over `count` elements, a multiple of eight: begins the partial sums, or adds to them. Returns `larger` of it. */
 function pass<Starts>(base: usize, x: usize, scale: f32, low: u32, high: u32, count: usize, largest: v128): v128 {
-  // "At least" as "above one less": keys have 31 bits, and a limit beyond them keeps nothing below it.
-  store<i32>(splats, <i32>(min<u32>(low, 0x80000000) - 1));
+  store<i32>(splats, floorOf(low));
   store<i32>(splats, <i32>min<u32>(high, 0x7fffffff), 4);
   const floors = v128.load32_splat(splats);
   const ceilings = v128.load32_splat(splats, 4);

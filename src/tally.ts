@@ -2,7 +2,7 @@
 // says so, with the tensor, the model and the first index.
 
 import { type Diagnostic, fail, quote } from "./errors.ts";
-import type { TensorOutcome } from "./exec/conduct.ts";
+import type { TensorOutcome } from "./exec/outcome.ts";
 import type { MergeSummary } from "./host.ts";
 import { type MatrixFact, matrixFactNames } from "./kernel/program.ts";
 import type { Plan, PlanTensor } from "./plan/plan.ts";

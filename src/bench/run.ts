@@ -1,8 +1,9 @@
 // Runs cases: plans go through the conductor and an executor as in a merge, and the receipts say what they took.
 
-import { Conductor, type ConductorHooks } from "../exec/conduct.ts";
+import { Conductor } from "../exec/conduct.ts";
 import { drive, type TaskSource } from "../exec/drive.ts";
 import type { Executor, Job } from "../exec/executor.ts";
+import type { ConductorHooks } from "../exec/outcome.ts";
 import type { Phase } from "../kernel/phases.ts";
 import type { Task } from "../kernel/program.ts";
 import type { Prepared } from "../prepare.ts";

@@ -22,6 +22,7 @@ import { Agenda } from "./agenda.ts";
 import type { TaskSource } from "./drive.ts";
 import type { Executor } from "./executor.ts";
 import { gather } from "./gather.ts";
+import type { ConductorHooks, TensorOutcome } from "./outcome.ts";
 import { RoundMerger, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { cutLines, resolveKeep, resolveProgram, resolveSelection, resolveVote } from "./scalars.ts";
 
@@ -34,34 +35,6 @@ const openTensors = 4;
 /** Small tasks have this share of the elements of others, but not fewer than these. */
 const smallShare = 1 / 8;
 const fewestSmall = 65_536;
-
-/** What happened to one tensor, when its last slice is in. */
-export interface TensorOutcome {
-  readonly tensor: PlanTensor;
-  readonly nonFinite: readonly NonFinite[];
-  readonly overflow: { readonly count: number; readonly first: number };
-  /** Elements kept, per term of the program. */
-  readonly kept: readonly number[];
-  /** Of a matrix program. */
-  readonly facts: MatrixFacts | null;
-  /** What the method says of it. */
-  readonly remark: string | null;
-  /** The first input whose integer bytes differ, or −1. */
-  readonly differs: number;
-}
-
-export interface ConductorHooks {
-  /** Called as soon as a tensor is complete, or as its survey has seen non-finite inputs. May throw to stop the merge. */
-  outcome(outcome: TensorOutcome, complete: boolean): void;
-  /** A task is finished: the bytes of the plan that it stands for. */
-  progress(bytes: number, tensor: PlanTensor, task: Task, receipt: Receipt): void;
-  /** What a task has written stays, for `bytes` that `progress` was not told. */
-  written?(bytes: number, tensor: PlanTensor, task: MergeTask): void;
-  /** Of a task under way, the bytes that the share of it that is done stands for. */
-  beat(bytes: number, tensor: PlanTensor, task: Task): void;
-  /** How many elements of a model a survey of all tensors keeps: those of its tensors are not counted one by one. */
-  kept(model: number, kept: number): void;
-}
 
 /**
  * A merge by the thresholds of which a sample is sure, while they are confirmed: the inputs are read once. What it writes counts when

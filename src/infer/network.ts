@@ -4,7 +4,8 @@
 
 import type { Folder } from "../bytes/source.ts";
 import { fail } from "../errors.ts";
-import { createKernel, type Kernel, type Pointer } from "../kernel/kernel.ts";
+import type { Pointer } from "../kernel/exports.ts";
+import { createKernel, type Kernel } from "../kernel/kernel.ts";
 import type { Checkpoint } from "../tensor/checkpoint.ts";
 import { type Architecture, readArchitecture } from "./architecture.ts";
 import { assertFits, batchRows, decodedElements, mostMemoryBytes, planRoom, type Room } from "./memory.ts";

@@ -1,7 +1,7 @@
 // RoPE's angles as tables of cosines and sines, made from + − × ÷ and the kernels' own exp and log, so that every engine has the
 // same ones. Su et al. 2021, arXiv:2104.09864; the scaling "llama3" as Llama 3.1 defines it.
 
-import type { KernelExports } from "../kernel/kernel.ts";
+import type { KernelExports } from "../kernel/exports.ts";
 import { turn } from "../kernel/turn.ts";
 import type { Architecture } from "./architecture.ts";
 

@@ -3,7 +3,8 @@
 
 import type { Folder } from "../bytes/source.ts";
 import { fail, quote } from "../errors.ts";
-import type { Kernel, Pointer } from "../kernel/kernel.ts";
+import type { Pointer } from "../kernel/exports.ts";
+import type { Kernel } from "../kernel/kernel.ts";
 import type { Checkpoint, TensorInfo } from "../tensor/checkpoint.ts";
 import { byteWidth } from "../tensor/dtype.ts";
 import type { Architecture } from "./architecture.ts";

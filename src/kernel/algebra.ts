@@ -1,7 +1,8 @@
 // Matrices in a worker's memory: where they lie, and the kernels on them under the names of linear algebra. One matrix is one
 // task, so the order of every sum is fixed by this code and the shapes.
 
-import type { Kernel, KernelExports, Pointer } from "./kernel.ts";
+import type { KernelExports, Pointer } from "./exports.ts";
+import type { Kernel } from "./kernel.ts";
 
 /** A row-major matrix, or part of one. */
 export interface Matrix {

@@ -1,6 +1,7 @@
 // One tile of the rules that look at the deltas of all terms at an element (`Choice` in program.ts).
 
-import type { Kernel, Pointer } from "./kernel.ts";
+import type { Pointer } from "./exports.ts";
+import type { Kernel } from "./kernel.ts";
 import { before } from "./operand.ts";
 import type { Choice } from "./program.ts";
 

@@ -1,6 +1,7 @@
 // The mask of a tile: drawn for its elements, or for the rows or columns that they lie in.
 
-import type { Kernel, Pointer } from "./kernel.ts";
+import type { Pointer } from "./exports.ts";
+import type { Kernel } from "./kernel.ts";
 import type { Lines } from "./lines.ts";
 import { maskBlockElements } from "./mask.ts";
 import type { RandomKeep } from "./program.ts";

@@ -1,6 +1,7 @@
 // SHA-256 of a message that comes in pieces, by the kernel: for places without a digest that takes pieces.
 
-import { createKernel, type Kernel, type Pointer } from "./kernel.ts";
+import type { Pointer } from "./exports.ts";
+import { createKernel, type Kernel } from "./kernel.ts";
 
 const blockBytes = 64;
 /** Bytes that are hashed at a time; they stay in L2. */

@@ -1,7 +1,8 @@
 // What a task's time is measured with. A plain merge takes three times a stride; under --profile every call of a kernel is timed
 // too, by wrapping the kernel's exports, so that what runs is the same code with and without.
 
-import type { Kernel, KernelExports } from "./kernel.ts";
+import type { KernelExports } from "./exports.ts";
+import type { Kernel } from "./kernel.ts";
 import type { Nanoseconds, Phase, ProbeShares, TaskProfile } from "./phases.ts";
 import { phases } from "./phases.ts";
 import type { Task } from "./program.ts";

@@ -1,6 +1,7 @@
 // Memory with guards, samples that catch lane swaps, and bit-exact comparison.
 
-import { compileKernel, createKernel, type Pointer } from "../../src/kernel/kernel.ts";
+import type { Pointer } from "../../src/kernel/exports.ts";
+import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
 
 const kernel = createKernel(compileKernel(), 1 << 25);
 export const run = kernel.exports;

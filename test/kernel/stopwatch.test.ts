@@ -1,7 +1,8 @@
 // The phases of a task, on a clock that only moves when a kernel or the input/output says so: every figure is known beforehand.
 
 import { describe, expect, test } from "bun:test";
-import { compileKernel, createKernel, type Kernel, type KernelExports } from "../../src/kernel/kernel.ts";
+import type { KernelExports } from "../../src/kernel/exports.ts";
+import { compileKernel, createKernel, type Kernel } from "../../src/kernel/kernel.ts";
 import type { TaskProfile } from "../../src/kernel/phases.ts";
 import { phases } from "../../src/kernel/phases.ts";
 import type { MergeProgram, MergeReceipt, MergeTask, SurveyTask } from "../../src/kernel/program.ts";
