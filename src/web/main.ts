@@ -25,12 +25,16 @@ recipePanel(store);
 const looking = lookPanel(store, lab, load);
 const merging = mergePanel(store, coordinator, looking);
 
+async function demoText(): Promise<string> {
+  const response = await load("./dare-ties.yml", {});
+  if (!response.ok) throw new Error(`the server answered ${response.status}`);
+  return response.text();
+}
+
 /** The recipe of the demo, as it lies in examples/. */
 async function demoRecipe(): Promise<void> {
   try {
-    const response = await load("./dare-ties.yml", {});
-    if (!response.ok) throw new Error(`the server answered ${response.status}`);
-    store.setText(await response.text(), "dare-ties.yml");
+    await store.setTextFrom(demoText(), "dare-ties.yml");
   } catch (error) {
     say(byId("recipe-status"), `Cannot load the demo's recipe: ${messageOf(error)}`, "error");
   }

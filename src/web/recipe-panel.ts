@@ -1,6 +1,7 @@
 // The recipe as controls and as text: each writes the other.
 
 import { byId, debounce, el, say } from "./dom.ts";
+import { messageOf } from "./models-panel.ts";
 import { formDtypes, formMethods, type Knob, methodOf, type RecipeForm, textOf, withMethod } from "./recipe-form.ts";
 import type { Store } from "./state.ts";
 
@@ -232,7 +233,11 @@ export function recipePanel(store: Store): void {
     if (!file) return;
     if (file.size > 1 << 20)
       return say(status, `Cannot import ${file.name}: it has ${file.size} bytes, the limit is ${1 << 20}`, "error");
-    store.setText(await file.text(), file.name);
+    try {
+      await store.setTextFrom(file.text(), file.name);
+    } catch (error) {
+      say(status, `Cannot import ${file.name}: ${messageOf(error)}`, "error");
+    }
   });
   byId("export").addEventListener("click", () =>
     download(new Blob([store.get().text], { type: "text/yaml" }), store.get().file),

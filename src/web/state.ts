@@ -19,14 +19,23 @@ export interface Store {
   addMounts(mounts: readonly Mount[]): void;
   removeMount(name: string): void;
   setText(text: string, file?: string): void;
+  /** Sets the text that is on its way, unless another was set or asked for meanwhile: what was asked for last is what is seen. */
+  setTextFrom(text: Promise<string>, file: string): Promise<void>;
   listen(listener: (change: Change) => void): void;
 }
 
 export function createStore(): Store {
   let state: State = { mounts: [], text: "", file: "recipe.yml", form: null };
   const listeners: ((change: Change) => void)[] = [];
+  let textTurn = 0;
   const tell = (change: Change) => {
     for (const listener of listeners) listener(change);
+  };
+  const setText = (text: string, file = state.file): void => {
+    textTurn++;
+    if (text === state.text && file === state.file) return;
+    state = { ...state, text, file, form: formOf(text) };
+    tell("recipe");
   };
   return {
     get: () => state,
@@ -44,10 +53,11 @@ export function createStore(): Store {
       state = { ...state, mounts: state.mounts.filter((mount) => mount.name !== name) };
       tell("models");
     },
-    setText(text, file = state.file) {
-      if (text === state.text && file === state.file) return;
-      state = { ...state, text, file, form: formOf(text) };
-      tell("recipe");
+    setText,
+    async setTextFrom(text, file) {
+      const turn = ++textTurn;
+      const arrived = await text;
+      if (turn === textTurn) setText(arrived, file);
     },
     listen: (listener) => void listeners.push(listener),
   };
