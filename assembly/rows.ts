@@ -6,9 +6,11 @@
 // come behind the even ones of their slot; they are few and sorted by themselves. A row where they are many (f32 models), or
 // longer than a u16 counts, is sorted by radix.
 //
-// Rows of 2,048 deltas of bf16 models, ns an element: radix with three digits 9 to 10; two digits of the upper bits and an insertion
-// sort behind them 8 to 10; one digit of 11 bits and the insertion sort 6 to 10; this 3.9, and with four slots a load and offsets
-// instead of indices in them 3.0 to 3.6.
+// Rows of 2,048 deltas of bf16 models with two numbers for every rank, ns an element (Bun / Node, Zen 4): radix with three digits 9 to
+// 10; two digits of the upper bits and an insertion sort behind them 8 to 10; one digit of 11 bits and the insertion sort 6 to 10;
+// slots with two tables and four slots a load 2.71 / 2.77; slots made eight at a time in 16 bits and pairs in one table 1.88 / 2.19;
+// constants from memory 1.83 / 2.12; every slot a load of its own 1.75 / 1.97, this one. Two halves of the row side by side, so that
+// equal magnitudes wait less for each other: no gain.
 
 const magnitudeBits: u32 = 0x7fffffff;
 /** Bits that an even key does not have. */
@@ -21,6 +23,9 @@ const starts: usize = memory.data(2 * 8192 + 64, 16);
 const digits: usize = memory.data(3 * 4 * 2048, 16);
 /** The gaps of the Shell sort of odd keys (Knuth 1973): 3h + 1. */
 const firstGap: usize = 1093;
+
+/** The magnitude's bits and 1, four times each: in the code, JavaScriptCore makes a constant again for every use. */
+const constants: usize = memory.data<u32>([0x7fffffff, 0x7fffffff, 0x7fffffff, 0x7fffffff, 1, 1, 1, 1], 16);
 
 /** Rows longer than this are sorted by radix. */
 const longestCounted: usize = 65535;
@@ -41,15 +46,16 @@ function keyAt(x: usize, i: usize): u32 {
 
 /** The smallest key above zero (2^32 − 1 where there is none) in the upper half, the largest in the lower. */
 function range(x: usize, count: usize): u64 {
-  const magnitude = i32x4.splat(magnitudeBits);
-  const one = i32x4.splat(1);
+  const magnitude = v128.load(constants);
+  const one = v128.load(constants, 16);
   let least = i32x4.splat(-1); // keys less 1, where zero wraps to the top
   let most = i32x4.splat(0);
   let i: usize = 0;
-  for (; i + 4 <= count; i += 4) {
-    const keys = v128.and(v128.load(x + (i << 2)), magnitude);
-    most = i32x4.max_u(most, keys);
-    least = i32x4.min_u(least, i32x4.sub(keys, one));
+  for (; i + 8 <= count; i += 8) {
+    const a = v128.and(v128.load(x + (i << 2)), magnitude);
+    const b = v128.and(v128.load(x + (i << 2), 16), magnitude);
+    most = i32x4.max_u(most, i32x4.max_u(a, b));
+    least = i32x4.min_u(least, i32x4.min_u(i32x4.sub(a, one), i32x4.sub(b, one)));
   }
   let smallest = minLane(least);
   let largest = maxLane(most);
@@ -73,7 +79,7 @@ function sumCounts(slots: usize): void {
     sum = i16x8.add(sum, v128.shuffle<u16>(zero, sum, 0, 0, 8, 9, 10, 11, 12, 13));
     sum = i16x8.add(sum, v128.shuffle<u16>(zero, sum, 0, 0, 0, 0, 8, 9, 10, 11));
     sum = i16x8.add(sum, carry);
-    carry = i16x8.splat(i16x8.extract_lane_s(sum, 7));
+    carry = v128.shuffle<u16>(sum, sum, 7, 7, 7, 7, 7, 7, 7, 7);
     v128.store(at, i16x8.sub(sum, v));
   }
 }
@@ -91,9 +97,14 @@ function place(slot: usize): usize {
   return rank;
 }
 
-function give(out: usize, other: usize, table: usize, otherTable: usize, i: usize, rank: usize): void {
-  store<u32>(out + (i << 2), load<u32>(table + (rank << 2)));
-  if (other != 0) store<u32>(other + (i << 2), load<u32>(otherTable + (rank << 2)));
+/** `table` has a u32 for every rank, or two of them where there is an `other`. */
+function give(out: usize, other: usize, table: usize, i: usize, rank: usize): void {
+  if (other == 0) {
+    store<u32>(out + (i << 2), load<u32>(table + (rank << 2)));
+    return;
+  }
+  store<u32>(out + (i << 2), load<u32>(table + (rank << 3)));
+  store<u32>(other + (i << 2), load<u32>(table + (rank << 3), 4));
 }
 
 function sortOdd(list: usize, count: usize): void {
@@ -112,7 +123,7 @@ function sortOdd(list: usize, count: usize): void {
 }
 
 /** False, and nothing is given, when too many keys are odd. */
-function rankByCount(out: usize, other: usize, x: usize, table: usize, otherTable: usize, count: usize, spare: usize): bool {
+function rankByCount(out: usize, other: usize, x: usize, table: usize, count: usize, spare: usize): bool {
   const ends = range(x, count);
   const largest = <u32>ends;
   const smallest = <u32>(ends >> 32);
@@ -121,30 +132,28 @@ function rankByCount(out: usize, other: usize, x: usize, table: usize, otherTabl
   const lowest = max<i32>(highest - <i32>mostSlots + 4, <i32>(smallest == 0xffffffff ? largest : smallest) >>> dropped);
   const slots = (<usize>(highest - lowest) + 3 + 7) & ~7;
   memory.fill(starts, 0, slots << 1);
-  const magnitude = i32x4.splat(magnitudeBits);
-  const rest = i32x4.splat((1 << dropped) - 1);
-  const offset = i32x4.splat(lowest - 2);
-  const first = i32x4.splat(2);
-  const one = i32x4.splat(1);
-  const zero = i32x4.splat(0);
+  const upperBits = i16x8.splat(0x7fff);
+  const offset = i16x8.splat(<i16>(lowest - 2));
+  const first = i16x8.splat(2);
+  const one = i16x8.splat(1);
+  const zero = i16x8.splat(0);
   const slotOf = spare;
   const odd = spare + (((count << 1) + 31) & ~15);
   const mostOdd = count >> 3;
   let found: usize = 0;
   for (let i: usize = 0; i < count; i += 8) {
     // The rest of the last vector belongs to the caller: those slots are not used.
-    const a = v128.and(v128.load(x + (i << 2)), magnitude);
-    const b = v128.and(v128.load(x + (i << 2), 16), magnitude);
-    const slotA = i32x4.max_s(i32x4.sub(i32x4.shr_u(a, dropped), offset), one);
-    const slotB = i32x4.max_s(i32x4.sub(i32x4.shr_u(b, dropped), offset), one);
+    const a = v128.load(x + (i << 2));
+    const b = v128.load(x + (i << 2), 16);
+    const upper = v128.and(v128.shuffle<u16>(a, b, 1, 3, 5, 7, 9, 11, 13, 15), upperBits);
+    const lower = v128.shuffle<u16>(a, b, 0, 2, 4, 6, 8, 10, 12, 14);
+    const slot = i16x8.max_s(i16x8.sub(upper, offset), one);
     // Odd: bits below the slot's, or below the range and not zero.
-    const low = v128.or(v128.and(i32x4.lt_s(slotA, first), a), v128.and(a, rest));
-    const lowB = v128.or(v128.and(i32x4.lt_s(slotB, first), b), v128.and(b, rest));
-    const evenA = i32x4.eq(low, zero);
-    const evenB = i32x4.eq(lowB, zero);
-    const even = i16x8.narrow_i32x4_u(v128.and(slotA, evenA), v128.and(slotB, evenB));
+    const low = v128.or(v128.and(i16x8.lt_s(slot, first), upper), lower);
+    const isEven = i16x8.eq(low, zero);
+    const even = v128.and(slot, isEven);
     v128.store(slotOf + (i << 1), i16x8.add(even, even));
-    let bits: u32 = ~(i32x4.bitmask(evenA) | (i32x4.bitmask(evenB) << 4)) & 0xff;
+    let bits: u32 = ~i16x8.bitmask(isEven) & 0xff;
     if (count - i < 8) bits &= (1 << <u32>(count - i)) - 1;
     for (; bits != 0; bits &= bits - 1) {
       if (found == mostOdd) return false;
@@ -155,53 +164,45 @@ function rankByCount(out: usize, other: usize, x: usize, table: usize, otherTabl
       countUp(<usize>max<i32>(<i32>(key >>> dropped) - (lowest - 2), 1) << 1);
     }
   }
-  const whole = count & ~3;
-  for (let i: usize = 0; i < whole; i += 4) {
-    const four = load<u64>(slotOf + (i << 1));
-    countUp(<usize>(four & 0xffff));
-    countUp(<usize>((four >> 16) & 0xffff));
-    countUp(<usize>((four >> 32) & 0xffff));
-    countUp(<usize>(four >> 48));
+  const end = slotOf + (count << 1);
+  const wholeEnd = slotOf + ((count & ~3) << 1);
+  let p = slotOf;
+  for (; p < wholeEnd; p += 8) {
+    countUp(<usize>load<u16>(p));
+    countUp(<usize>load<u16>(p, 2));
+    countUp(<usize>load<u16>(p, 4));
+    countUp(<usize>load<u16>(p, 6));
   }
-  for (let i = whole; i < count; i++) countUp(<usize>load<u16>(slotOf + (i << 1)));
+  for (; p < end; p += 2) countUp(<usize>load<u16>(p));
   store<u16>(starts, 0);
   sumCounts(slots);
+  let at = out;
   if (other != 0) {
-    for (let i: usize = 0; i < whole; i += 4) {
-      const four = load<u64>(slotOf + (i << 1));
-      const r0 = place(<usize>(four & 0xffff)) << 2;
-      const r1 = place(<usize>((four >> 16) & 0xffff)) << 2;
-      const r2 = place(<usize>((four >> 32) & 0xffff)) << 2;
-      const r3 = place(<usize>(four >> 48)) << 2;
-      const at = out + (i << 2);
-      store<u32>(at, load<u32>(table + r0));
-      store<u32>(at, load<u32>(table + r1), 4);
-      store<u32>(at, load<u32>(table + r2), 8);
-      store<u32>(at, load<u32>(table + r3), 12);
-      const to = other + (i << 2);
-      store<u32>(to, load<u32>(otherTable + r0));
-      store<u32>(to, load<u32>(otherTable + r1), 4);
-      store<u32>(to, load<u32>(otherTable + r2), 8);
-      store<u32>(to, load<u32>(otherTable + r3), 12);
+    let to = other;
+    for (p = slotOf; p < wholeEnd; p += 8, at += 16, to += 16) {
+      const a = table + (place(<usize>load<u16>(p)) << 3);
+      const b = table + (place(<usize>load<u16>(p, 2)) << 3);
+      const c = table + (place(<usize>load<u16>(p, 4)) << 3);
+      const d = table + (place(<usize>load<u16>(p, 6)) << 3);
+      const low = v128.load64_lane(b, v128.load64_splat(a), 1);
+      const high = v128.load64_lane(d, v128.load64_splat(c), 1);
+      v128.store(at, v128.shuffle<u32>(low, high, 0, 2, 4, 6));
+      v128.store(to, v128.shuffle<u32>(low, high, 1, 3, 5, 7));
     }
   } else {
-    for (let i: usize = 0; i < whole; i += 4) {
-      const four = load<u64>(slotOf + (i << 1));
-      const at = out + (i << 2);
-      store<u32>(at, load<u32>(table + (place(<usize>(four & 0xffff)) << 2)));
-      store<u32>(at, load<u32>(table + (place(<usize>((four >> 16) & 0xffff)) << 2)), 4);
-      store<u32>(at, load<u32>(table + (place(<usize>((four >> 32) & 0xffff)) << 2)), 8);
-      store<u32>(at, load<u32>(table + (place(<usize>(four >> 48)) << 2)), 12);
+    for (p = slotOf; p < wholeEnd; p += 8, at += 16) {
+      store<u32>(at, load<u32>(table + (place(<usize>load<u16>(p)) << 2)));
+      store<u32>(at, load<u32>(table + (place(<usize>load<u16>(p, 2)) << 2)), 4);
+      store<u32>(at, load<u32>(table + (place(<usize>load<u16>(p, 4)) << 2)), 8);
+      store<u32>(at, load<u32>(table + (place(<usize>load<u16>(p, 6)) << 2)), 12);
     }
   }
-  for (let i = whole; i < count; i++) {
-    give(out, other, table, otherTable, i, place(<usize>load<u16>(slotOf + (i << 1))));
-  }
+  for (let i = count & ~3; i < count; i++) give(out, other, table, i, place(<usize>load<u16>(slotOf + (i << 1))));
   sortOdd(odd, found);
   for (let n: usize = 0; n < found; n++) {
     const entry = load<u64>(odd + (n << 3));
     const slot = <usize>max<i32>(<i32>(<u32>(entry >> 32) >>> dropped) - (lowest - 2), 1) << 1;
-    give(out, other, table, otherTable, <usize>(<u32>entry), place(slot));
+    give(out, other, table, <usize>(<u32>entry), place(slot));
   }
   return true;
 }
@@ -216,7 +217,7 @@ function sumDigits(at: usize, size: usize): void {
 }
 
 /** Sorts indices by three digits of the keys, least first, and gives in order. */
-function rankByRadix(out: usize, other: usize, x: usize, table: usize, otherTable: usize, count: usize, spare: usize): void {
+function rankByRadix(out: usize, other: usize, x: usize, table: usize, count: usize, spare: usize): void {
   const keys = spare;
   const order = keys + (count << 2);
   const next = order + (count << 2);
@@ -263,7 +264,7 @@ function rankByRadix(out: usize, other: usize, x: usize, table: usize, otherTabl
     const at = upper + ((load<u32>(keys + (i << 2)) >>> (2 * width)) << 2);
     const rank = load<u32>(at);
     store<u32>(at, rank + 1);
-    give(out, other, table, otherTable, <usize>i, <usize>rank);
+    give(out, other, table, <usize>i, <usize>rank);
   }
 }
 
@@ -289,15 +290,18 @@ export function select_scaled(x: usize, mask: usize, factors: usize, count: usiz
   }
 }
 
+/**
+ * out[i] ← what `table` has for the rank of x[i] in the row. With `other`, a rank has two numbers in the table, one for each of both.
+ * Of x, a vector behind the row may be read; `spare` has 12·count + 64 bytes.
+ */
 export function rank_row(
   out: usize,
   other: usize,
   x: usize,
   table: usize,
-  otherTable: usize,
   count: usize,
   spare: usize,
 ): void {
-  if (count <= longestCounted && rankByCount(out, other, x, table, otherTable, count, spare)) return;
-  rankByRadix(out, other, x, table, otherTable, count, spare);
+  if (count <= longestCounted && rankByCount(out, other, x, table, count, spare)) return;
+  rankByRadix(out, other, x, table, count, spare);
 }

@@ -87,6 +87,7 @@ new Float32Array(kernel.memory.buffer, row, count).set(
 );
 const ranked = take(count * 4);
 const spare = take(count * 12 + 64);
+const rankPairs = take(count * 8);
 
 const kernels: [string, () => unknown][] = [
   ["decode_f32", () => e.decode_f32(out, x, count)],
@@ -136,9 +137,9 @@ const kernels: [string, () => unknown][] = [
   ["merge_elect_bf16 3, DARE", mergeElect(masks, noMasks, 0)],
   ["merge_elect_bf16 3, TIES", mergeElect(noMasks, keys, 1)],
   ["… and weights", mergeElect(noMasks, keys, 1, numbers)],
-  ["rank_row bf16", () => e.rank_row(ranked, 0, row, thresholds, 0, count, spare)],
-  ["rank_row bf16, two tables", () => e.rank_row(ranked, out, row, thresholds, thresholds, count, spare)],
-  ["rank_row f32", () => e.rank_row(ranked, 0, x, thresholds, 0, count, spare)],
+  ["rank_row bf16", () => e.rank_row(ranked, 0, row, thresholds, count, spare)],
+  ["rank_row bf16, pairs", () => e.rank_row(ranked, out, row, rankPairs, count, spare)],
+  ["rank_row f32", () => e.rank_row(ranked, 0, x, thresholds, count, spare)],
   ["select_scaled", () => e.select_scaled(out, mask, y, count)],
   ["same_bytes (per byte)", () => e.same_bytes(x, x, count)],
 ];

@@ -219,7 +219,7 @@ describe("every mask that mergekit's runs drew is the kernel's, bit by bit", () 
       Array.from({ length: columns }, (_, rank) => rankThreshold(rank, columns, entry.density, epsilon)),
     );
     for (let row = 0; row < entry.n; row += columns)
-      kernel.exports.rank_row(thresholds + 4 * row, 0, x + 4 * row, table, 0, columns, spare);
+      kernel.exports.rank_row(thresholds + 4 * row, 0, x + 4 * row, table, columns, spare);
     return thresholds;
   }
 

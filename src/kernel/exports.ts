@@ -150,8 +150,8 @@ export interface KernelExports {
     /** 0: none. */
     other: Pointer,
     x: Pointer,
+    /** A u32 for every rank; two, one behind the other, where there is an `other`. */
     table: Pointer,
-    otherTable: Pointer,
     count: number,
     spare: Pointer,
   ): void;

@@ -46,8 +46,8 @@ export class RowKeeper {
   private readonly mask: number;
   private readonly spare: number;
   private readonly scratch: Taker;
-  /** Tables of a rule, made when it is first used. */
-  private readonly tables = new Map<string, { thresholds: number; factors: number }>();
+  /** The table of a rule, made when it is first used. */
+  private readonly tables = new Map<string, number>();
   private ranks = 0;
 
   constructor(kernel: Kernel, columns: number, scratch: Taker) {
@@ -70,7 +70,7 @@ export class RowKeeper {
   private draw(rule: RankRule, x: number, first: number, count: number): number {
     const e = this.kernel.exports;
     const { columns } = this;
-    const table = this.tablesOf(rule);
+    const table = this.tableOf(rule);
     // Rows need not start where a Philox block does: the mask is drawn from the block's first element on.
     const ahead = first % maskBlockElements;
     new Uint32Array(this.kernel.memory.buffer, this.thresholds, ahead).fill(0);
@@ -78,15 +78,7 @@ export class RowKeeper {
     const factors = rule.rescale ? this.factors : 0;
     for (let row = 0; row < count; row += columns) {
       const at = 4 * row;
-      e.rank_row(
-        thresholds + at,
-        factors === 0 ? 0 : factors + at,
-        x + at,
-        table.thresholds,
-        table.factors,
-        columns,
-        this.spare,
-      );
+      e.rank_row(thresholds + at, factors === 0 ? 0 : factors + at, x + at, table, columns, this.spare);
     }
     const block = Math.floor(first / maskBlockElements);
     const high = Math.floor(block / two32);
@@ -97,18 +89,20 @@ export class RowKeeper {
     return kept - ahead; // a threshold of 0 keeps
   }
 
-  private tablesOf(rule: RankRule): { thresholds: number; factors: number } {
-    const name = `${rule.density} ${rule.epsilon}`;
+  /** T of every rank; with the factor behind each, where what is kept is rescaled. */
+  private tableOf(rule: RankRule): number {
+    const name = `${rule.density} ${rule.epsilon} ${rule.rescale}`;
     const known = this.tables.get(name);
-    if (known) return known;
+    if (known !== undefined) return known;
     const { columns } = this;
-    const made = { thresholds: this.scratch.take(4 * columns), factors: this.scratch.take(4 * columns) };
-    const thresholds = new Uint32Array(this.kernel.memory.buffer, made.thresholds, columns);
-    const factors = new Float32Array(this.kernel.memory.buffer, made.factors, columns);
+    const width = rule.rescale ? 2 : 1;
+    const made = this.scratch.take(4 * width * columns);
+    const thresholds = new Uint32Array(this.kernel.memory.buffer, made, width * columns);
+    const factors = new Float32Array(this.kernel.memory.buffer, made, width * columns);
     for (let rank = 0; rank < columns; rank++) {
       const t = rankThreshold(rank, columns, rule.density, rule.epsilon);
-      thresholds[rank] = t;
-      factors[rank] = maskRescale(t);
+      thresholds[width * rank] = t;
+      if (rule.rescale) factors[2 * rank + 1] = maskRescale(t);
     }
     this.tables.set(name, made);
     return made;
@@ -123,7 +117,7 @@ export class RowKeeper {
       const at = x + 4 * row;
       const counted = rule.of === "nonzero" ? e.nonzero(at, columns) : columns;
       if (counted === 0) continue; // zeros stay what they are
-      e.rank_row(this.thresholds, 0, at, ranks, 0, columns, this.spare);
+      e.rank_row(this.thresholds, 0, at, ranks, columns, this.spare);
       if (rule.gamma !== undefined) {
         kept += this.window(rule, rule.gamma, at);
         continue;

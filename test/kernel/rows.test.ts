@@ -24,7 +24,7 @@ function row(x: Float32Array, misalign: number): number {
   return put(padded, misalign);
 }
 
-/** The ranks that the kernel gives, by a table of them, with a second table beside it. */
+/** The ranks that the kernel gives, by a table of them, and by one that has another number behind each. */
 function wrongRanks(x: Float32Array, misalign: number): string {
   const count = x.length;
   const table = Uint32Array.from({ length: count }, (_, r) => r);
@@ -33,10 +33,11 @@ function wrongRanks(x: Float32Array, misalign: number): string {
   const spare = room(12 * count + 64);
   const want = reference.rankRow(x);
   const alone = room(4 * count, misalign);
-  run.rank_row(alone, 0, at, put(table), 0, count, spare);
+  run.rank_row(alone, 0, at, put(table), count, spare);
   const out = room(4 * count, misalign);
   const other = room(4 * count, misalign);
-  run.rank_row(out, other, at, put(table, misalign), put(otherTable, misalign), count, spare);
+  const pairs = Uint32Array.from({ length: 2 * count }, (_, i) => (i % 2 === 0 ? table : otherTable)[i >> 1]!);
+  run.rank_row(out, other, at, put(pairs, misalign), count, spare);
   return (
     integerDifference(words(alone, count), want) ||
     integerDifference(words(out, count), want) ||
