@@ -159,22 +159,29 @@ function countBracket<Key>(
     for (; x < stop; x += 16) {
       const v = v128.load(x);
       const b = v128.load(x + far);
+      // First all of the even keys, then all of the odd ones: side by side, what is counted has no registers left.
       const even = evenKeys(v, b, unit, magnitude);
-      const odd = oddKeys(v, b, upper, magnitude);
       const evenOver = i32x4.gt_s(even, highs);
-      const oddOver = i32x4.gt_s(odd, highs);
       const evenSame = i32x4.eq(even, hots);
-      const oddSame = i32x4.eq(odd, hots);
-      above = i32x4.sub(above, i32x4.add(evenOver, oddOver));
-      equal = i32x4.sub(equal, i32x4.add(evenSame, oddSame));
+      above = i32x4.sub(above, evenOver);
+      equal = i32x4.sub(equal, evenSame);
       const evenInside = v128.xor(i32x4.gt_s(even, lows), v128.xor(evenOver, evenSame));
+      if (isFloat<Key>()) {
+        over = i32x4.sub(over, i32x4.gt_s(even, key));
+        same = i32x4.sub(same, i32x4.eq(even, key));
+      }
+      const odd = oddKeys(v, b, upper, magnitude);
+      const oddOver = i32x4.gt_s(odd, highs);
+      const oddSame = i32x4.eq(odd, hots);
+      above = i32x4.sub(above, oddOver);
+      equal = i32x4.sub(equal, oddSame);
       const oddInside = v128.xor(i32x4.gt_s(odd, lows), v128.xor(oddOver, oddSame));
       if (isFloat<Key>()) {
-        over = i32x4.sub(over, i32x4.add(i32x4.gt_s(even, key), i32x4.gt_s(odd, key)));
-        same = i32x4.sub(same, i32x4.add(i32x4.eq(even, key), i32x4.eq(odd, key)));
+        over = i32x4.sub(over, i32x4.gt_s(odd, key));
+        same = i32x4.sub(same, i32x4.eq(odd, key));
       }
       store<u32>(hit, <u32>x);
-      hit += <usize>i32(v128.any_true(v128.or(evenInside, oddInside))) << 2;
+      hit += <usize>(i32x4.bitmask(v128.or(evenInside, oddInside)) != 0) << 2;
     }
     base = x + far;
     let to = inside;
@@ -265,8 +272,8 @@ function aloneInPair(brackets: usize, operands: usize, i: usize): i32 {
   return alone > 0 && b.hasInputsOf(next) ? alone : -1;
 }
 
-/** Whether the inputs of a block are finite; keys that stand alone are counted meanwhile. */
-function looksFinite(brackets: usize, operands: usize, first: usize, count: usize): bool {
+/** Whether the inputs of a block are finite, unless that is known; keys that stand alone are counted meanwhile. */
+function looksFinite(brackets: usize, operands: usize, first: usize, count: usize, known: bool): bool {
   for (let i: usize = 0; i < operands; i++) {
     const b = bracketAt(brackets, i);
     const x = <usize>b.x + (first << 1);
@@ -283,6 +290,8 @@ function looksFinite(brackets: usize, operands: usize, first: usize, count: usiz
       if (countKey<No>(x, base, count, b.low, 0) >= infinite) return false;
       b.over = overKey;
       b.same = atKey;
+    } else if (known) {
+      if (alone == 1) i++;
     } else {
       // Of neighbours with the same inputs one look is enough.
       const last = i > 0 ? bracketAt(brackets, i - 1) : b;
@@ -305,11 +314,12 @@ function addPair(b: Bracket, alone: Bracket, at: u32, count: usize): void {
   addAlone(alone, overKey, atKey);
 }
 
-export function survey_brackets_bf16(brackets: usize, operands: usize, count: usize): usize {
+/** Counts as many elements as are whole blocks of finite ones, and returns how many. `finite`: all of them are. */
+export function survey_brackets_bf16(brackets: usize, operands: usize, count: usize, finite: bool): usize {
   let done: usize = 0;
   while (done < count) {
     const elements = min(blockElements, count - done);
-    if (!looksFinite(brackets, operands, done, elements)) break;
+    if (!looksFinite(brackets, operands, done, elements, finite)) break;
     const at = <u32>(done << 1);
     for (let i: usize = 0; i < operands; i++) {
       const b = bracketAt(brackets, i);

@@ -106,7 +106,7 @@ export interface KernelExports {
   census_f32(state: Pointer, base: Pointer, deltas: Pointer, stride: number, count: number): void;
   survey_census_bf16(state: Pointer, base: Pointer, inputs: Pointer, count: number): number;
   survey_dots_bf16(out: Pointer, inputs: Pointer, base: Pointer, vectors: number, count: number): number;
-  survey_brackets_bf16(brackets: Pointer, operands: number, count: number): number;
+  survey_brackets_bf16(brackets: Pointer, operands: number, count: number, finite: number): number;
   used_slots(slots: Pointer, count: number, low: number, shift: number): number;
   l1(a: Pointer, count: number): number;
   max_abs(a: Pointer, count: number): number;

@@ -135,14 +135,24 @@ export class Runner {
       await readStride(readers, plan.inputs, task.first + done, count);
       clock.lap("read");
       const counts = counted ? fused!.count(plan.inputs, plan.output, count) : null;
-      if (counts) survey!.addCounts(counts);
-      // What is not finite is told by the merge.
-      else if (survey)
-        takeIn(survey, plan.inputs, widths, scans, task.first + done, count, tile, new NonFiniteTally(scans.length));
       // Without masks a stride is one call; tile by tile is where it holds something non-finite.
       const whole =
         counts !== null ||
         (fused?.unmasked && !probe && fused.tile(plan.inputs, plan.output, task.first + done, count));
+      if (counts) survey!.addCounts(counts);
+      // What is not finite is told by the merge; and where all was finite, the survey need not look again.
+      else if (survey)
+        takeIn(
+          survey,
+          plan.inputs,
+          widths,
+          scans,
+          task.first + done,
+          count,
+          tile,
+          new NonFiniteTally(scans.length),
+          !!whole,
+        );
       for (let t = 0; t < count && !whole; t += tile) {
         const n = Math.min(tile, count - t);
         const first = task.first + done + t;
@@ -300,7 +310,7 @@ function surveyOf(task: MergeTask, round: SurveyTask["round"], dtypes: readonly 
   return { kind: "survey", id, first, count, inputs, dtypes, round };
 }
 
-/** Gives a survey `count` elements from `first` on, which lie at `pointers`. */
+/** Gives a survey `count` elements from `first` on, which lie at `pointers`. `finite`: all of them are known to be. */
 function takeIn(
   run: SurveyRun,
   pointers: readonly number[],
@@ -310,10 +320,11 @@ function takeIn(
   count: number,
   tile: number,
   tally: NonFiniteTally,
+  finite = false,
 ): void {
   for (let t = 0; t < count; ) {
     const here = pointers.map((p, i) => p + t * widths[i]!);
-    const took = run.stretch(here, count - t);
+    const took = run.stretch(here, count - t, finite);
     const n = took || Math.min(tile, count - t);
     if (took === 0) run.tile(here, first + t, n, scanTile(scans, here, first + t, n, tally));
     t += n;

@@ -190,13 +190,13 @@ export class SurveyRun {
 
   /**
    * Takes in as many of the next `count` elements, whole tiles, as it can without looking at each tile. Returns how many: where
-   * it stops, `tile` has to take the next, because there may be something non-finite in it.
+   * it stops, `tile` has to take the next, because there may be something non-finite in it. `finite`: there is not, and nobody looks.
    */
-  stretch(inputs: readonly number[], count: number): number {
+  stretch(inputs: readonly number[], count: number, finite = false): number {
     const { aside, part, kernel } = this;
     if (aside === null) return 0;
     const most = Math.min(count, maxBlocks * tileElements);
-    if (aside.some((i) => this.lanes[i]!.nonfinite(inputs[i]!, most) > 0)) return 0;
+    if (!finite && aside.some((i) => this.lanes[i]!.nonfinite(inputs[i]!, most) > 0)) return 0;
     const { round } = this.task;
     const n = round.operands.length;
     if (part.op === "dots") {
@@ -213,7 +213,7 @@ export class SurveyRun {
       this.brackets[i * bracketWords + 1] = inputs[round.operands[i]!.input]!;
       this.brackets[i * bracketWords + 2] = inputs[round.operands[i]!.base!]!;
     }
-    return kernel.exports.survey_brackets_bf16(this.brackets.byteOffset, n, most);
+    return kernel.exports.survey_brackets_bf16(this.brackets.byteOffset, n, most, finite ? 1 : 0);
   }
 
   /** Takes what was counted elsewhere of brackets of one key: of each operand the keys above it, and those at it. */

@@ -59,11 +59,12 @@ async function both(
   first: number,
   count: number,
   operands: HistogramOperand[],
-  keys: readonly number[],
+  program: MergeProgram,
+  on = kernel,
 ) {
   const out = new Uint8Array(2 * inputs[0]!.length);
   const runner = new Runner(
-    kernel,
+    on,
     {
       read: (at, offset, target) =>
         target.set(new Uint8Array(inputs[at.file]!.buffer).subarray(offset, offset + target.length)),
@@ -72,7 +73,6 @@ async function both(
     () => 0,
   );
   const common = { id: 1, first, count, inputs: inputs.map((_, file) => ({ file, start: 0 })) };
-  const program = programOf(keys);
   const policy = { nonFinite: "keep", overflow: "inf" } as const;
   const merge: MergeTask = { kind: "merge", ...common, output: { file: 9, start: 0 }, program, policy };
   const round = { op: "histogram", operands } as const;
@@ -96,7 +96,7 @@ describe("a survey of the keys that a merge trims at", () => {
     test(`is counted by the merge itself, ${count} elements`, async () => {
       const inputs = inputsOf(count, count);
       const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
-      const { together } = await both(inputs, 0, count, keys.map(oneKey), keys);
+      const { together } = await both(inputs, 0, count, keys.map(oneKey), programOf(keys));
       // The oracle: keys of the deltas, compared one by one.
       const base = reference.decode_bf16(inputs[0]!);
       const counts = keys.map((key, m) => {
@@ -122,7 +122,7 @@ describe("a survey of the keys that a merge trims at", () => {
       const inputs = inputsOf(3 * stride, at);
       inputs[input]![at] = bits;
       const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
-      const { together } = await both(inputs, 0, 3 * stride, keys.map(oneKey), keys);
+      const { together } = await both(inputs, 0, 3 * stride, keys.map(oneKey), programOf(keys));
       expect(together.nonFinite).toEqual([{ input, count: 1, first: at }]);
     }
   });
@@ -130,36 +130,87 @@ describe("a survey of the keys that a merge trims at", () => {
   test("is counted in a slice that begins inside of the tensor", async () => {
     const inputs = inputsOf(4 * stride, 7);
     const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
-    await both(inputs, stride, 2 * stride + 100, keys.map(oneKey), keys);
+    await both(inputs, stride, 2 * stride + 100, keys.map(oneKey), programOf(keys));
   });
 
   test("goes its own way where it asks for other keys, for several, for fewer models or for something else", async () => {
     const inputs = inputsOf(stride, 11);
     const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
     const asked = keys.map(oneKey);
+    const program = programOf(keys);
     await both(
       inputs,
       0,
       stride,
       [{ ...asked[0]!, low: keys[0]! - 1, hot: keys[0]! - 1, high: keys[0]! }, asked[1]!, asked[2]!],
-      keys,
+      program,
     );
-    await both(inputs, 0, stride, [{ ...asked[0]!, low: 1, high: 0x7f800000, shift: 16 }, asked[1]!, asked[2]!], keys);
-    await both(inputs, 0, stride, asked.slice(1), keys);
-    await both(inputs, 0, stride, asked.toReversed(), keys);
+    const wide = { ...asked[0]!, low: 1, high: 0x7f800000, shift: 16 };
+    await both(inputs, 0, stride, [wide, asked[1]!, asked[2]!], program);
+    await both(inputs, 0, stride, asked.slice(1), program);
+    await both(inputs, 0, stride, asked.toReversed(), program);
     await both(
       inputs,
       0,
       stride,
       asked.map((o) => ({ ...o, base: null })),
-      keys,
+      program,
     );
     await both(
       inputs,
       0,
       stride,
       asked.map((o) => ({ ...o, nonzero: true })),
-      keys,
+      program,
     );
+  });
+});
+
+describe("a survey of windows beside the sum of what they leave", () => {
+  /** With room for twice as many operands as there are models. */
+  const roomy = createKernel(compileKernel(), workerBytesFor(2 * models, 10, stride));
+  /** From each key on, and up to that of another model. */
+  function windowsOf(keys: readonly number[]): MergeProgram {
+    const program = programOf(keys);
+    return {
+      ...program,
+      combine: { op: "sum" },
+      terms: program.terms.map((term, m) => {
+        const [low, high] = [keys[m]!, keys[(m + 1) % models]!].sort((a, b) => a - b) as [number, number];
+        return {
+          ...term,
+          keep: { magnitude: { above: low, equalBefore: every, top: { key: high, equalBefore: every } } },
+        };
+      }),
+    };
+  }
+  /** Both ends of every window: the lower one a bracket, the upper one a key that stands alone, and the other way round. */
+  function endsOf(keys: readonly number[]): HistogramOperand[] {
+    const wide = (key: number, m: number) => ({ ...oneKey(key, m), low: key - 0x8000, high: key + 0x10000 });
+    return keys.flatMap((key, m) =>
+      m === 1 ? [oneKey(key, m), wide(key, m)] : [wide(key, m), oneKey(key + 0x8000, m)],
+    );
+  }
+
+  for (const count of [15, 5000, 3 * stride + 4097]) {
+    test(`looks at what is finite once, ${count} elements`, async () => {
+      const inputs = inputsOf(count, count + 1);
+      const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
+      await both(inputs, 0, count, endsOf(keys), windowsOf(keys), roomy);
+    });
+  }
+
+  test("leaves out what is not finite, as a survey of its own does", async () => {
+    for (const [input, at, bits] of [
+      [0, stride + 7, 0xff80],
+      [2, 2 * stride - 1, 0x7fc1],
+      [3, 0, 0x7f80],
+    ] as const) {
+      const inputs = inputsOf(2 * stride + 33, at + 2);
+      inputs[input]![at] = bits;
+      const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
+      const { together } = await both(inputs, 0, 2 * stride + 33, endsOf(keys), windowsOf(keys), roomy);
+      expect(together.nonFinite).toEqual([{ input, count: 1, first: at }]);
+    }
   });
 });
