@@ -153,7 +153,7 @@ export function finish<Wide>(out: usize, base: usize, sums: usize, lambda: f32, 
     const b = plainOf<Wide, No>(base);
     const first = f32x4.add(firstOf<Wide, No>(base, b, unit), f32x4.mul(factor, v128.load(sums)));
     const second = f32x4.add(secondOf<Wide, No>(base, b, upper), f32x4.mul(factor, v128.load(sums, 16)));
-    top = storeOf<Wide, No>(out, first, second, top, unit, upper, half);
+    top = storeOf<Wide, No, No>(out, first, second, top, unit, upper, half);
     out += 8 << widthOf<Wide>();
     base += 8 << widthOf<Wide>();
   }

@@ -75,7 +75,7 @@ function step<Wide, Based, Masked, Second, Third, Fourth, Starts, Ends, High>(
     s0 = f32x4.add(b0, s0);
     s1 = f32x4.add(b1, s1);
   }
-  return storeOf<Wide, High>(out, s0, s1, top, unit, upper, half);
+  return storeOf<Wide, High, Based>(out, s0, s1, top, unit, upper, half);
 }
 
 /**

@@ -12,6 +12,8 @@ import { floorOf } from "./select";
 const chunkElements: usize = 512;
 /** Of every eight elements the even ones, then the odd ones. */
 const partial: usize = memory.data(512 * 4, 16);
+/** The base of these elements in the same order, for the models after the first: vector units have no time left here, loads do. */
+const decoded: usize = memory.data(512 * 4, 16);
 /** Numbers on their way to vectors: from memory they get there once, otherwise at every turn of the loop. */
 const splats: usize = memory.data(8, 4);
 
@@ -32,26 +34,38 @@ function pass<Starts>(base: usize, x: usize, scale: f32, low: u32, high: u32, co
   const upper = upperHalves();
   const magnitude = magnitudeBits();
   let top = largest;
-  let sums = partial;
-  for (const end = x + (count << 1); x < end; x += 16, base += 16, sums += 32) {
+  let at: usize = 0;
+  for (const end = x + (count << 1); x < end; x += 16, at += 32) {
     const v = v128.load(x);
-    const b = v128.load(base);
     // What the window drops may be infinite, so inputs are looked at themselves.
     top = larger(top, v);
-    let even = f32x4.mul(c, kept(f32x4.sub(evens(v, unit), evens(b, unit)), magnitude, floors, ceilings));
-    let odd = f32x4.mul(c, kept(f32x4.sub(odds(v, upper), odds(b, upper)), magnitude, floors, ceilings));
-    if (!isFloat<Starts>()) {
-      even = f32x4.add(v128.load(sums), even);
-      odd = f32x4.add(v128.load(sums, 16), odd);
+    let b0: v128;
+    let b1: v128;
+    if (isFloat<Starts>()) {
+      const b = v128.load(base);
+      base += 16;
+      b0 = evens(b, unit);
+      b1 = odds(b, upper);
+      v128.store(at, b0, decoded);
+      v128.store(at, b1, decoded + 16);
+    } else {
+      b0 = v128.load(at, decoded);
+      b1 = v128.load(at, decoded + 16);
     }
-    v128.store(sums, even);
-    v128.store(sums, odd, 16);
+    let even = f32x4.mul(c, kept(f32x4.sub(evens(v, unit), b0), magnitude, floors, ceilings));
+    let odd = f32x4.mul(c, kept(f32x4.sub(odds(v, upper), b1), magnitude, floors, ceilings));
+    if (!isFloat<Starts>()) {
+      even = f32x4.add(v128.load(at, partial), even);
+      odd = f32x4.add(v128.load(at, partial + 16), odd);
+    }
+    v128.store(at, even, partial);
+    v128.store(at, odd, partial + 16);
   }
   return top;
 }
 
 /**
- * `count` elements, a multiple of eight, of any number of models but 0. Returns 1 when an input or the output is not finite, else 0.
+ * `count` elements, a multiple of 16, of any number of models but 0. Returns 1 when an input or the output is not finite, else 0.
  */
 export function windowed(
   out: usize,
