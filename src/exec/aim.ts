@@ -50,6 +50,8 @@ export interface Aim extends Bracket {
   readonly mode: number;
   /** Null where the rank is of the non-zero elements, whose number is not known either. */
   readonly doubt: Doubt | null;
+  /** Most keys have no bits but the upper ones. */
+  readonly grained: boolean;
 }
 
 /** By how many standard errors a rank is inside of those of a key. */
@@ -65,14 +67,15 @@ export function aim(sample: Sample, share: number, ofNonzero: boolean): Aim {
   const error = Math.sqrt(variance);
   const between = ((variance - alone) * sample.pieces) / sample.count ** 2;
   const doubt = ofNonzero ? null : { share, between };
+  const { grained } = sample;
   const middle = Math.max(1, Math.round(rank));
   const hot = middle > sample.nonzero ? noKey : sample.ranked(middle);
   const near = within(sample, rank, oneKeyErrors * error + 1);
-  if (near.low === hot && near.high === hot + 1) return { ...near, hot, likely: hot, mode: 1, doubt };
+  if (near.low === hot && near.high === hot + 1) return { ...near, hot, likely: hot, mode: 1, doubt, grained };
   const wide = within(sample, rank, bracketErrors * error + 1);
   const mode = sample.mode(wide.low, wide.high);
   const likely = mode && insideOf(mode, rank, error) >= likelyErrors ? mode.key : null;
-  return { ...wide, hot: mode?.key ?? hot, likely, mode: (mode?.count ?? 0) / sample.count, doubt };
+  return { ...wide, hot: mode?.key ?? hot, likely, mode: (mode?.count ?? 0) / sample.count, doubt, grained };
 }
 
 /** Keys whose ranks in the sample are no further from `rank`. */

@@ -121,12 +121,30 @@ const spareBytes = 64;
 /** Of this thread; a sample is looked at in one go, so there is one. */
 let desk: Desk | null = null;
 
+/** So many keys from all over the sample are enough to tell deltas of bf16 from others. */
+const looked = 1024;
+/** Bits that seven of eight of their keys do not have. */
+const grainBits = 0xfff;
+
+function isGrained(keys: Int32Array): boolean {
+  let [nonzero, fine] = [0, 0];
+  const step = Math.max(1, Math.floor(keys.length / looked));
+  for (let i = 0; i < keys.length; i += step) {
+    if (keys[i] === 0) continue;
+    nonzero++;
+    if ((keys[i]! & grainBits) !== 0) fine++;
+  }
+  return fine * 8 < nonzero;
+}
+
 /** Keys of whole pieces, counted in bins of 2¹⁵. */
 export class Sample {
   readonly count: number;
   readonly nonzero: number;
   readonly pieces: number;
   readonly keys: Int32Array;
+  /** Most keys have no bits but the upper ones: those of deltas of bf16, where 8 bits of one number meet 8 of another. */
+  readonly grained: boolean;
   private readonly desk: Desk;
   private readonly coarse: Uint32Array;
   private readonly lastBin: number;
@@ -139,6 +157,7 @@ export class Sample {
     this.keys = new Int32Array(sample.buffer, sample.byteOffset, sample.length);
     this.count = sample.length;
     this.pieces = sample.length / pieceElements;
+    this.grained = isGrained(this.keys);
     this.coarse = desk.count(this);
     let last = bins - 1;
     while (last > 0 && this.coarse[last] === 0) last--;

@@ -120,6 +120,7 @@ describe("a bracket", () => {
     likely: null,
     mode: 0.5,
     doubt: { share, between: 0 },
+    grained: false,
   });
   const rank = { of: () => 0, nonzero: false, end: "bottom" } as const;
   const slots = (counts: Record<number, number>, keyOf = (slot: number) => 100 + slot) => {
@@ -133,6 +134,23 @@ describe("a bracket", () => {
     const { low, high, hot } = search.request();
     return { low, high, hot, guess: search.guess };
   };
+
+  test("has fewer slots where keys are few and far between", () => {
+    const [low, high] = [0x3a000000, 0x3a000000 + 2 ** 22];
+    const wide = { ...at(0.5), low, high };
+    expect(new Search(rank, elements, wide).request()).toMatchObject({ low, high, shift: 6 });
+    expect(new Search(rank, elements, { ...wide, grained: true }).request()).toMatchObject({ low, high, shift: 10 });
+  });
+
+  test("a sample tells deltas of bf16 from others, whatever zeros it holds", () => {
+    const keys = (of: (i: number) => number) => new Sample(Uint32Array.from({ length: 64 * 512 }, (_, i) => of(i)));
+    const coarse = (i: number) => 0x39000000 + ((i * 7919) % 300) * 0x8000;
+    expect(keys(coarse).grained).toBe(true);
+    expect(keys((i) => (i % 11 === 0 ? coarse(i) + 0x123 : coarse(i))).grained).toBe(true);
+    expect(keys((i) => 0x39000000 + ((i * 7919) % 0x400000)).grained).toBe(false);
+    expect(keys((i) => (i % 67 < 60 ? 0 : 0x39000000 + ((i * 7919) % 0x400000))).grained).toBe(false);
+    expect(keys(() => 0).grained).toBe(false);
+  });
 
   test("becomes one key where the rank is three errors inside of it", () => {
     expect(narrowed(4000, { 20: 1000, 40: 2000, 60: 500 })).toEqual({ low: 140, high: 141, hot: 140, guess: 140 });
