@@ -19,10 +19,33 @@ export const bracketErrors = 4;
 export const oneKeyErrors = 3;
 
 /**
- * The same where the bracket stays wide, and only the merge that is tried needs the key: right, it spares one reading in two, wrong,
- * one merge was for nothing.
+ * The same where the bracket stays wide, and only the merge that is tried needs the key. Nearer than this a larger sample is asked, if
+ * there is one.
  */
 export const likelyErrors = 1.5;
+
+/** How likely the estimate is right that is so many standard errors inside of its key's ranks: of a normal distribution, one tail. */
+const chances = [
+  [3, 0.999],
+  [2.5, 0.994],
+  [2, 0.977],
+  [1.5, 0.933],
+  [1.25, 0.894],
+  [1, 0.841],
+  [0.75, 0.773],
+  [0.5, 0.691],
+] as const;
+
+/** 0 where it is hardly likelier than that it is not. */
+export function chanceOf(errors: number): number {
+  return chances.find(([from]) => errors >= from)?.[1] ?? 0;
+}
+
+/**
+ * A merge is tried when all its keys together are right with at least this chance: right, it spares one reading in two, wrong, one merge
+ * was for nothing, and that takes twice as long as the reading.
+ */
+export const leastChance = 0.7;
 
 /** How far a share of a sample may be from that of the tensor, by what parts. */
 export interface Doubt {
@@ -43,9 +66,14 @@ export interface Mode {
   readonly count: number;
 }
 
+export interface Likely {
+  readonly key: number;
+  readonly errors: number;
+}
+
 export interface Aim extends Bracket {
-  /** The key, where one is likely enough to be tried. */
-  readonly likely: number | null;
+  /** The key that is likely, and by how many standard errors. */
+  readonly likely: Likely | null;
   /** The share of the elements of the bracket's most frequent key. */
   readonly mode: number;
   /** Null where the rank is of the non-zero elements, whose number is not known either. */
@@ -71,10 +99,11 @@ export function aim(sample: Sample, share: number, ofNonzero: boolean): Aim {
   const middle = Math.max(1, Math.round(rank));
   const hot = middle > sample.nonzero ? noKey : sample.ranked(middle);
   const near = within(sample, rank, oneKeyErrors * error + 1);
-  if (near.low === hot && near.high === hot + 1) return { ...near, hot, likely: hot, mode: 1, doubt, grained };
+  if (near.low === hot && near.high === hot + 1)
+    return { ...near, hot, likely: { key: hot, errors: oneKeyErrors }, mode: 1, doubt, grained };
   const wide = within(sample, rank, bracketErrors * error + 1);
   const mode = sample.mode(wide.low, wide.high);
-  const likely = mode && insideOf(mode, rank, error) >= likelyErrors ? mode.key : null;
+  const likely = mode && { key: mode.key, errors: insideOf(mode, rank, error) };
   return { ...wide, hot: mode?.key ?? hot, likely, mode: (mode?.count ?? 0) / sample.count, doubt, grained };
 }
 

@@ -4,6 +4,7 @@ import { columnTaskElements } from "../kernel/lines.ts";
 import type { Operand, Survey, ThresholdOperand } from "../kernel/program.ts";
 import { pieceElements, rowColumns, tileElements } from "../kernel/program.ts";
 import type { Norms, SurveyResult, Threshold } from "../methods/method.ts";
+import { leastChance } from "./aim.ts";
 import { giveBack, type RoundOutcome, type RoundRequest } from "./rounds.ts";
 import { closerLength, closerPieces, Sample, samplePieces } from "./sample.ts";
 import { plain } from "./search.ts";
@@ -117,20 +118,21 @@ const askedOf = ({ search, operand }: ReturnType<typeof openOf>[number]) => ({
 function* lookCloser(selections: readonly Selection[], count: number): Generator<RoundRequest, void, RoundOutcome> {
   const pieces = closerPieces(count);
   const open = openOf(selections);
-  if (!pieces || open.every(({ search }) => search.guess !== null) || !selections.every((s) => s.ofKeys)) return;
+  if (!pieces || open.every(({ search }) => !search.unsure) || !selections.every((s) => s.ofKeys)) return;
   const elements = pieces.length * closerLength;
   if (!open.every(({ search }) => search.promises(elements, pieces.length))) return;
   const round = { op: "histogram", operands: open.map(askedOf) } as const;
   const got = yield { round, first: 0, count: elements, pieces, pieceLength: closerLength };
   if (got.op !== "histogram") throw new TypeError("expected a histogram");
   open.forEach(({ search }, i) => {
-    if (search.guess === null) search.narrow(got.above[i]!, got.slots[i]!, elements, pieces.length);
+    if (search.unsure) search.narrow(got.above[i]!, got.slots[i]!, elements, pieces.length);
     giveBack(got.slots[i]!);
   });
 }
 
 /** What the thresholds are if the likely keys are right; null where one has none. */
 function guessOf(selections: readonly Selection[]): SurveyResult | null {
+  if (selections.reduce((all, { chance }) => all * chance, 1) < leastChance) return null;
   const rules = selections.flatMap(({ guess }) => (guess ? [{ ...guess, kept: null }] : []));
   return rules.length < selections.length ? null : { op: "threshold", thresholds: rules };
 }

@@ -3,7 +3,16 @@
 
 import type { HistogramOperand, Operand } from "../kernel/program.ts";
 import { maxSlots, noKey, severalKeys } from "../kernel/program.ts";
-import { type Aim, bracketErrors, errorOf, insideOf, likelyErrors, oneKeyErrors } from "./aim.ts";
+import {
+  type Aim,
+  bracketErrors,
+  chanceOf,
+  errorOf,
+  insideOf,
+  type Likely,
+  likelyErrors,
+  oneKeyErrors,
+} from "./aim.ts";
 import type { Slots } from "./rounds.ts";
 
 /** Keys [low, high), and the one that is expected to be frequent. */
@@ -64,8 +73,8 @@ export class Search {
   private readonly count: number;
   private readonly aim: Aim | null;
   private bracket: Bracket;
-  /** The key, where one is likely enough to be tried. */
-  private likely: number | null;
+  /** The key that is likely. */
+  private likely: Likely | null;
   /** Non-zero elements, once known, and how many have been seen for sure. */
   private nonzero: number | null = null;
   private seen = 0;
@@ -80,12 +89,23 @@ export class Search {
 
   /** The key that the next pass will probably find. */
   get guess(): number | null {
-    return this.found?.key ?? this.likely;
+    if (this.found) return this.found.key;
+    return this.likely && this.chance > 0 ? this.likely.key : null;
+  }
+
+  /** How likely that is right. */
+  get chance(): number {
+    return this.found ? 1 : chanceOf(this.likely?.errors ?? 0);
+  }
+
+  /** Whether a larger sample should be asked. */
+  get unsure(): boolean {
+    return this.chance < chanceOf(likelyErrors);
   }
 
   /** Whether a sample of `elements` in so many pieces would probably know the key. */
   promises(elements: number, pieces: number): boolean {
-    if (this.guess !== null) return true;
+    if (!this.unsure) return true;
     const { aim } = this;
     return !!aim?.doubt && aim.mode > 2 * likelyErrors * errorOf(aim.doubt, elements, pieces);
   }
@@ -122,7 +142,7 @@ export class Search {
     this.bracket = { low: edge(first), high: Math.min(high, edge(last + 1)), hot: noKey };
     if (mode.key >= severalKeys) return;
     const inside = insideOf(mode, rank, error);
-    this.likely = inside >= likelyErrors ? mode.key : null;
+    this.likely = { key: mode.key, errors: inside };
     this.bracket =
       inside >= oneKeyErrors
         ? { low: mode.key, high: mode.key + 1, hot: mode.key }

@@ -92,6 +92,11 @@ export class Selection {
     return this.operand.ties !== "exact";
   }
 
+  /** How likely all its keys are right. */
+  get chance(): number {
+    return this.open.reduce((all, search) => all * search.chance, 1);
+  }
+
   /** The rule if the likely keys are right, or null where there are none. */
   get guess(): Omit<Threshold, "kept"> | null {
     const bottom = this.bottom.guess;

@@ -170,6 +170,12 @@ describe("a bracket", () => {
     });
   });
 
+  test("says how likely a key is, of which the rank is inside by one error", () => {
+    const search = new Search(rank, 10 * elements, at(0.5));
+    search.narrow(4250, slots({ 20: 1000, 40: 1000, 60: 650, 80: 50 }), elements, 10);
+    expect([search.guess, search.chance, search.unsure]).toEqual([140, 0.841, true]);
+  });
+
   test("says nothing of a slot of several keys", () => {
     const several = narrowed(4000, { 20: 1000, 40: 2000, 60: 500 }, (slot) => severalKeys + 100 + slot);
     expect(several).toEqual({ low: 140, high: 141, hot: 0xffffffff, guess: null });

@@ -242,3 +242,31 @@ test("a key that was likely and is not the one makes the merge come again, by th
     expect(new Set(keys).size).toBe(2);
     expect(tried.summary.bytesRead).toBe(2 * readOnce);
   }));
+
+test("a key that is in doubt is tried with others that are sure, and not with others in doubt", () =>
+  withTempFolder(async (temp) => {
+    const tensor = (data: number[]) => ({ "model.layers.0.mlp.up_proj.weight": { dtype: "BF16" as const, data } });
+    const base = Array.from({ length: count }, (_, i) => (i % 3) / 64);
+    // Of 32,768 elements, 30.1 % are less than an error of 0.25 % from k = 30.31 %, and 25 % are many.
+    for (const [name, share] of [
+      ["m0", 0.301],
+      ["sure", 0.25],
+      ["doubtful", 0.301],
+    ] as const) {
+      const moved = (i: number) => {
+        const u = (i * 0.6180339887498949) % 1;
+        return ((u < share ? 3 : u < 0.701 ? 2 : 1) * (i % 2 ? 1 : -1)) / 1024;
+      };
+      writeModel(join(temp, name), tensor(base.map((x, i) => x + moved(i))));
+    }
+    writeModel(join(temp, "base"), tensor(base));
+    for (const [other, passes] of [
+      ["sure", 0],
+      ["doubtful", slices],
+    ] as const) {
+      const text = recipe(temp, "ties", "density: 0.3031").replaceAll("m1", other);
+      const [tried, apart] = [await run(temp, text, true), await run(temp, text, false)];
+      expect(tried.sha256).toBe(apart.sha256);
+      expect(surveys(tried.tasks).length).toBe(passes);
+    }
+  }));
