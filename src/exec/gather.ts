@@ -185,7 +185,13 @@ function* sampled(
   count: number,
 ): Generator<RoundRequest, readonly Uint32Array[] | null, RoundOutcome> {
   // Rows must be whole, which pieces are not.
-  const pieces = rowColumns(operands) > 0 ? null : samplePieces(count);
+  const pieces =
+    rowColumns(operands) > 0
+      ? null
+      : samplePieces(
+          count,
+          operands.some((o) => o.gamma !== undefined),
+        );
   if (!pieces) return null;
   const round = { op: "sample", operands: operands.map(plain) } as const;
   const got = yield { round, first: 0, count: pieces.length * pieceElements, pieces };

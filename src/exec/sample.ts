@@ -8,18 +8,20 @@ import type { Mode } from "./aim.ts";
 const elementsPerPiece = 64 * pieceElements;
 const fewestPieces = 64;
 const mostPieces = 256;
+/** Where a closer look comes after it nearly always: of six keys at once, one is in doubt. */
+const mostBefore = 128;
 /** Of a whole model: a miss costs passes over all of it. */
 const mostModelPieces = 1024;
 
-/** Where the pieces of a tensor of `count` elements start, in ascending order, or null for a small tensor. */
-export function samplePieces(count: number): number[] | null {
-  return count < sampledFrom ? null : spread(count, mostPieces);
+/** Where the pieces of a tensor of `count` elements start, in ascending order, or null for a small tensor. `windows`: for both their ends. */
+export function samplePieces(count: number, windows = false): number[] | null {
+  return count < sampledFrom ? null : spread(count, windows && closerPieces(count) ? mostBefore : mostPieces);
 }
 
 /** Elements of a piece of a closer look, and how many of a tensor are looked at. */
 export const closerLength = 4096;
 const closerShare = 1 / 8;
-const closerMost = 2 ** 20;
+const closerMost = 2 ** 21;
 
 /** Where the pieces of a closer look start, or null where a tensor is too small for one to pay. */
 export function closerPieces(count: number): number[] | null {

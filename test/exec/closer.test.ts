@@ -106,7 +106,7 @@ test("pieces of a closer look lie inside, apart and at multiples of 16; of small
     const ends = places.map((at) => at + closerLength);
     expect(places.every((at, i) => at % 16 === 0 && at >= (ends[i - 1] ?? 0))).toBe(true);
     expect(ends.at(-1)).toBeLessThanOrEqual(n);
-    expect(places.length * closerLength).toBeLessThanOrEqual(Math.min(n / 8, 2 ** 20));
+    expect(places.length * closerLength).toBeLessThanOrEqual(Math.min(n / 8, 2 ** 21));
   }
   expect(closerPieces(2 ** 20 - 1)).toBeNull();
 });
