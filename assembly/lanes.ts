@@ -32,17 +32,29 @@ export function widenBf16High(v: v128): v128 {
   return i32x4.shl(i32x4.extend_high_i16x8_u(v), 16);
 }
 
-/** Four f16 patterns, one in the lower half of each lane, to f32. Exact. */
-export function widenF16(h: v128): v128 {
-  const magnitude = v128.and(h, i32x4.splat(0x7fff));
-  const sign = i32x4.shl(v128.xor(h, magnitude), 16);
-  // Rebias the exponent from 15 to 127; the exponent 31 of NaN and infinity becomes 255.
-  const rebiased = i32x4.add(i32x4.shl(magnitude, 13), i32x4.splat(112 << 23));
-  const special = v128.and(i32x4.gt_s(magnitude, i32x4.splat(0x7bff)), i32x4.splat(0x7f800000));
-  // Subnormals are counts of 2^-24. Converting the count avoids arithmetic on f32 subnormals, which x86 does in microcode.
-  const subnormal = f32x4.mul(f32x4.convert_i32x4_s(magnitude), f32x4.splat(reinterpret<f32>((127 - 24) << 23)));
-  const value = v128.bitselect(subnormal, v128.or(rebiased, special), i32x4.lt_s(magnitude, i32x4.splat(0x400)));
-  return v128.or(value, sign);
+// f16 has 5 bits of exponent and 10 of fraction. Thirteen bits further up they are an f32 with the exponent of another bias: the number
+// itself, times 2^−112. So a multiplication by a power of two goes from one to the other, subnormals included, and it is exact.
+//
+//   h · 2^13    | s s s s e e e e e f f f f f f f f f f 0 … |    of h as a signed number: the sign spreads over four bits
+//   & field     | s 0 0 0 e e e e e f f f f f f f f f f 0 … |
+//
+// Constants are in memory, because JavaScriptCore builds one of the code again at every use (see pairs.ts): with them in the code, and
+// with shifts, decoding took four times as long and encoding more than twice.
+const halves: usize = memory.data<u32>([
+  1 << 13, 0x8fffe000, 0x77800000 /* 2^112 */, 0x0f800000 /* the exponent of NaN and infinity */, 0x7f800000,
+], 16);
+const narrowing: usize = memory.data<u32>([
+  0x47800000 /* 65,536 */, 0xc7800000, 0x7f800000, (13 << 23) | 0x400000, 0x3f400000 /* 0.75 */, 0x07800000 /* 2^-112 */,
+  8, 0x80000000, 0x7e000000,
+], 16);
+
+/** Four f16, as signed integers, to f32. Exact. */
+@inline
+function widenF16(h: v128, up: v128, field: v128, scale: v128, top: v128, infinity: v128): v128 {
+  const bits = v128.and(i32x4.mul(h, up), field);
+  // The exponent of NaN and infinity is the largest there, too.
+  const special = i32x4.eq(v128.and(bits, top), top);
+  return v128.or(f32x4.mul(bits, scale), v128.and(special, infinity));
 }
 
 /** Four f32 to bf16 in the lower half of each lane: nearest even, any NaN to 7fc0. */
@@ -53,19 +65,26 @@ export function narrowBf16(v: v128): v128 {
   return i32x4.shr_u(v128.bitselect(rounded, i32x4.splat(0x7fc00000), f32x4.eq(v, v)), 16);
 }
 
-/** Four f32 to f16 in the lower half of each lane: nearest even, any NaN to 7e00, too large to infinity. */
-export function narrowF16(v: v128): v128 {
-  const magnitude = v128.and(v, i32x4.splat(0x7fffffff));
-  const sign = v128.and(i32x4.shr_u(v, 16), i32x4.splat(0x8000));
-  // 65536 is where the rebiased exponent reaches 31 with an empty fraction: infinity. Rounding takes 65520 there too.
-  const limited = i32x4.min_s(magnitude, i32x4.splat((127 + 16) << 23));
-  const odd = v128.and(i32x4.shr_u(limited, 13), i32x4.splat(1));
-  const rounded = i32x4.shr_u(i32x4.add(i32x4.add(limited, i32x4.splat(0xfff - (112 << 23))), odd), 13);
-  // Below 2^-14 the unit is 2^-24, which is the last bit of numbers in [0.5, 1): the addition rounds for us.
-  const half = f32x4.splat(0.5);
-  const subnormal = i32x4.sub(f32x4.add(magnitude, half), half);
-  const value = v128.bitselect(subnormal, rounded, i32x4.lt_s(magnitude, i32x4.splat((127 - 14) << 23)));
-  return v128.bitselect(v128.or(value, sign), i32x4.splat(0x7e00), f32x4.eq(v, v));
+/**
+ * Eight f32, four and four, to f16: nearest even, any NaN to 7e00, too large to infinity. With e the exponent of a number, 1.5 · 2^(e+13)
+ * has 2^(e−10), the unit of f16, as its own unit: adding it and taking it off again rounds. Below 2^−14 the unit stays 2^−24, that of
+ * 0.75.
+ */
+@inline
+function narrowF16(
+  v: v128, w: v128, limit: v128, least: v128, exponent: v128, magic: v128, smallest: v128, scale: v128, eight: v128, sign: v128, nan: v128,
+): v128 {
+  // From 65,520 on, what is rounded is 65,536, whose exponent is that of infinity.
+  const a = f32x4.pmax(least, f32x4.pmin(limit, v));
+  const b = f32x4.pmax(least, f32x4.pmin(limit, w));
+  const m = i32x4.max_s(i32x4.add(v128.and(a, exponent), magic), smallest);
+  const n = i32x4.max_s(i32x4.add(v128.and(b, exponent), magic), smallest);
+  const c = f32x4.mul(f32x4.sub(f32x4.add(a, m), m), scale);
+  const d = f32x4.mul(f32x4.sub(f32x4.add(b, n), n), scale);
+  // In the upper half of each lane: three bits further up, below the sign that the number had; −0 lost it.
+  const low = v128.bitselect(v128.bitselect(v, i32x4.mul(c, eight), sign), nan, f32x4.eq(v, v));
+  const high = v128.bitselect(v128.bitselect(w, i32x4.mul(d, eight), sign), nan, f32x4.eq(w, w));
+  return v128.shuffle<u16>(low, high, 1, 3, 5, 7, 9, 11, 13, 15);
 }
 
 export function decode_f32(out: usize, input: usize, count: usize): void {
@@ -86,16 +105,21 @@ export function decode_bf16(out: usize, input: usize, count: usize): void {
 }
 
 export function decode_f16(out: usize, input: usize, count: usize): void {
+  const up = v128.load32_splat(halves);
+  const field = v128.load32_splat(halves, 4);
+  const scale = v128.load32_splat(halves, 8);
+  const top = v128.load32_splat(halves, 12);
+  const infinity = v128.load32_splat(halves, 16);
   const end = input + (count << 1);
   for (; input + 16 <= end; input += 16, out += 32) {
     const v = v128.load(input);
-    v128.store(out, widenF16(i32x4.extend_low_i16x8_u(v)));
-    v128.store(out, widenF16(i32x4.extend_high_i16x8_u(v)), 16);
+    v128.store(out, widenF16(i32x4.extend_low_i16x8_s(v), up, field, scale, top, infinity));
+    v128.store(out, widenF16(i32x4.extend_high_i16x8_s(v), up, field, scale, top, infinity), 16);
   }
   if (input < end) {
     const v = loadPart(input, end - input);
-    const low = widenF16(i32x4.extend_low_i16x8_u(v));
-    const high = widenF16(i32x4.extend_high_i16x8_u(v));
+    const low = widenF16(i32x4.extend_low_i16x8_s(v), up, field, scale, top, infinity);
+    const high = widenF16(i32x4.extend_high_i16x8_s(v), up, field, scale, top, infinity);
     storeTwo(out, low, high, (end - input) << 1);
   }
 }
@@ -145,13 +169,25 @@ export function encode_bf16(out: usize, input: usize, count: usize): void {
 }
 
 export function encode_f16(out: usize, input: usize, count: usize): void {
+  const limit = v128.load32_splat(narrowing);
+  const least = v128.load32_splat(narrowing, 4);
+  const exponent = v128.load32_splat(narrowing, 8);
+  const magic = v128.load32_splat(narrowing, 12);
+  const smallest = v128.load32_splat(narrowing, 16);
+  const scale = v128.load32_splat(narrowing, 20);
+  const eight = v128.load32_splat(narrowing, 24);
+  const sign = v128.load32_splat(narrowing, 28);
+  const nan = v128.load32_splat(narrowing, 32);
   const end = input + (count << 2);
   for (; input + 32 <= end; input += 32, out += 16) {
-    const low = narrowF16(v128.load(input));
-    v128.store(out, i16x8.narrow_i32x4_u(low, narrowF16(v128.load(input, 16))));
+    const v = v128.load(input);
+    const w = v128.load(input, 16);
+    v128.store(out, narrowF16(v, w, limit, least, exponent, magic, smallest, scale, eight, sign, nan));
   }
   if (input < end) {
-    const low = narrowF16(loadLow(input, end - input));
-    storePart(out, i16x8.narrow_i32x4_u(low, narrowF16(loadHigh(input, end - input))), (end - input) >> 1);
+    const v = loadLow(input, end - input);
+    const w = loadHigh(input, end - input);
+    const narrow = narrowF16(v, w, limit, least, exponent, magic, smallest, scale, eight, sign, nan);
+    storePart(out, narrow, (end - input) >> 1);
   }
 }
