@@ -15,7 +15,7 @@ import { clearTallies, storeTallies } from "./cast";
 import { No, widthOf, Yes } from "./pairs";
 import { summed } from "./sums";
 import { elected } from "./vote";
-import { windowed } from "./windowed";
+import { clearWindowTallies, storeWindowTallies, windowed } from "./windowed";
 
 /** More models than this take the separate kernels. */
 const maxModels: usize = 64;
@@ -181,6 +181,29 @@ export function merge_dare_f32(
   return sumMasked<Yes>(out, base, inputs, scales, masks, models, lambda, count);
 }
 
+function windowAll(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  lows: usize,
+  highs: usize,
+  models: usize,
+  lambda: f32,
+  counts: bool,
+  count: usize,
+): i32 {
+  if (models < 1 || models > maxModels) unreachable();
+  const whole = count & ~15;
+  let beyond = windowed(out, base, inputs, scales, lows, highs, models, lambda, counts, whole);
+  if (whole == count) return beyond;
+  // The padding has key 0, which no window begins with where keys are counted.
+  gatherTail<No>(base, inputs, 0, models, whole, count - whole);
+  beyond |= windowed(tailOut, tailBase, tailInputPointers, scales, lows, highs, models, lambda, counts, 16);
+  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  return beyond;
+}
+
 export function merge_window_bf16(
   out: usize,
   base: usize,
@@ -192,13 +215,28 @@ export function merge_window_bf16(
   lambda: f32,
   count: usize,
 ): i32 {
-  if (models < 1 || models > maxModels) unreachable();
-  const whole = count & ~15;
-  let beyond = windowed(out, base, inputs, scales, lows, highs, models, lambda, whole);
-  if (whole == count) return beyond;
-  gatherTail<No>(base, inputs, 0, models, whole, count - whole);
-  beyond |= windowed(tailOut, tailBase, tailInputPointers, scales, lows, highs, models, lambda, 16);
-  memory.copy(out + (whole << 1), tailOut, (count - whole) << 1);
+  return windowAll(out, base, inputs, scales, lows, highs, models, lambda, false, count);
+}
+
+/**
+ * `merge_window_bf16` that counts meanwhile: of each model four u32, the keys above its `low` and at it, above its `high` and at it.
+ * Windows do not begin with key 0.
+ */
+export function survey_window_bf16(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  lows: usize,
+  highs: usize,
+  models: usize,
+  lambda: f32,
+  counts: usize,
+  count: usize,
+): i32 {
+  clearWindowTallies(models);
+  const beyond = windowAll(out, base, inputs, scales, lows, highs, models, lambda, true, count);
+  storeWindowTallies(counts, models);
   return beyond;
 }
 

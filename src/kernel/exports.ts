@@ -310,6 +310,19 @@ export interface KernelExports {
     weights: Pointer,
     count: number,
   ): number;
+  survey_window_bf16(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    lows: Pointer,
+    highs: Pointer,
+    models: number,
+    lambda: number,
+    /** Four u32 for each model. */
+    counts: Pointer,
+    count: number,
+  ): number;
   survey_elect_bf16(
     out: Pointer,
     base: Pointer,

@@ -105,7 +105,8 @@ export class FusedMerger {
     this.above = scratch.take(4 * n);
     this.tops = scratch.take(4 * n);
     this.maskPointers = scratch.take(4 * n);
-    this.tallies = new Uint32Array(buffer, scratch.take(8 * n), 2 * n);
+    // Two for each of its keys: a window has two.
+    this.tallies = new Uint32Array(buffer, scratch.take(16 * n), 4 * n);
     this.pieces = isNarrow(program) ? null : new Pieces(kernel, program, scratch);
     this.unmasked = !this.anyMask && !this.pieces;
     const f32 = (at: number) => new Float32Array(buffer, at, n);
@@ -154,34 +155,43 @@ export class FusedMerger {
     return true;
   }
 
-  /** Whether `count` can gather a round: it asks for one key of each term, the one that the term is trimmed at. */
+  /** Whether `count` can gather a round: it asks for one key of each term, or both of its window, those that the term is cut at. */
   counts({ operands }: Extract<SurveyRound, { op: "histogram" }>): boolean {
     const { terms, combine, base } = this.program;
-    if (!this.unmasked || combine.op !== "elect" || operands.length !== terms.length) return false;
+    if (!this.unmasked || !(this.windowed || combine.op === "elect")) return false;
+    const cuts = terms.flatMap(({ input, keep: { magnitude } }) => {
+      const above = { input, key: magnitude?.above };
+      return this.windowed ? [above, { input, key: magnitude!.top!.key }] : [above];
+    });
+    if (operands.length !== cuts.length) return false;
     return operands.every(({ input, base: from, low, high, hot, nonzero, keep, variance }, i) => {
-      const term = terms[i]!;
       const plain = low > 0 && !nonzero && !variance && !keep.random && !keep.magnitude && !keep.rows;
-      const sameDelta = input === term.input && from === base;
-      return plain && sameDelta && hot === low && high === low + 1 && term.keep.magnitude?.above === low;
+      const sameDelta = input === cuts[i]!.input && from === base;
+      return plain && sameDelta && hot === low && high === low + 1 && cuts[i]!.key === low;
     });
   }
 
   /**
-   * `tile` of any number of elements that counts meanwhile: for each term the keys above its own, and those at it. Null where `tile`
-   * returns false.
+   * `tile` of any number of elements that counts meanwhile: for each key that `counts` was asked for those above it, and those at it.
+   * Null where `tile` returns false.
    */
   count(inputs: readonly number[], out: number, count: number): Uint32Array | null {
-    const { program, pointers, scales, above, weights, tallies } = this;
+    const { program, pointers, scales, above, tops, weights, tallies } = this;
     const n = program.terms.length;
     for (let i = 0; i < n; i++) pointers[i] = inputs[program.terms[i]!.input]!;
-    const [zero, divide] = electionOf(program);
     const base = inputs[program.base!]!;
     const lambda = program.lambda as number;
     const e = this.kernel.exports;
     const at = pointers.byteOffset;
     const counts = tallies.byteOffset;
-    if (e.survey_elect_bf16(out, base, at, scales, above, n, lambda, zero, divide, weights, counts, count) !== 0)
-      return null;
+    const elect = () => {
+      const [zero, divide] = electionOf(program);
+      return e.survey_elect_bf16(out, base, at, scales, above, n, lambda, zero, divide, weights, counts, count);
+    };
+    const beyond = this.windowed
+      ? e.survey_window_bf16(out, base, at, scales, above, tops, n, lambda, counts, count)
+      : elect();
+    if (beyond !== 0) return null;
     for (let i = 0; i < n; i++) this.kept[i]! += count;
     return tallies;
   }

@@ -200,6 +200,41 @@ describe("a survey of windows beside the sum of what they leave", () => {
     });
   }
 
+  /** Both ends of every window as keys that stand alone. */
+  const aloneOf = (program: MergeProgram): HistogramOperand[] =>
+    program.terms.flatMap(({ keep }, m) => [
+      oneKey(keep.magnitude!.above as number, m),
+      oneKey(keep.magnitude!.top!.key as number, m),
+    ]);
+
+  for (const count of [1, 15, 16, 4096, 5000, stride, 3 * stride + 4097]) {
+    test(`is counted by the merge itself where all ends stand alone, ${count} elements`, async () => {
+      const inputs = inputsOf(count, count + 3);
+      const program = windowsOf([0, 1, 2].map((m) => keyOf(inputs, m)));
+      const ends = aloneOf(program);
+      const { together } = await both(inputs, 0, count, ends, program, roomy);
+      if (together.survey?.op !== "histogram") throw new TypeError("not a histogram");
+      const base = reference.decode_bf16(inputs[0]!);
+      const counts = ends.map(({ input, low }) => {
+        const x = reference.decode_bf16(inputs[input]!);
+        const own = new Uint32Array(x.map((v, i) => v - base[i]!).buffer).map((bits) => bits & 0x7fffffff);
+        return { low, above: own.filter((k) => k > low).length, at: own.filter((k) => k === low).length };
+      });
+      expect(together.survey.above).toEqual(counts.map((c) => c.above));
+      expect(together.survey.bins.map((bins) => [...bins])).toEqual(counts.map((c) => (c.at ? [c.low, c.at] : [])));
+    });
+  }
+
+  test("goes its own way where a window's ends are asked for the other way round, or by other keys", async () => {
+    const inputs = inputsOf(stride, 19);
+    const program = windowsOf([0, 1, 2].map((m) => keyOf(inputs, m)));
+    const ends = aloneOf(program);
+    await both(inputs, 0, stride, ends.toReversed(), program, roomy);
+    await both(inputs, 0, stride, ends.slice(2), program, roomy);
+    const other = ends.map((o, i) => (i === 3 ? { ...o, low: o.low + 1, high: o.high + 1, hot: o.hot + 1 } : o));
+    await both(inputs, 0, stride, other, program, roomy);
+  });
+
   test("leaves out what is not finite, as a survey of its own does", async () => {
     for (const [input, at, bits] of [
       [0, stride + 7, 0xff80],
@@ -209,8 +244,11 @@ describe("a survey of windows beside the sum of what they leave", () => {
       const inputs = inputsOf(2 * stride + 33, at + 2);
       inputs[input]![at] = bits;
       const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
-      const { together } = await both(inputs, 0, 2 * stride + 33, endsOf(keys), windowsOf(keys), roomy);
-      expect(together.nonFinite).toEqual([{ input, count: 1, first: at }]);
+      const program = windowsOf(keys);
+      for (const ends of [endsOf(keys), aloneOf(program)]) {
+        const { together } = await both(inputs, 0, 2 * stride + 33, ends, program, roomy);
+        expect(together.nonFinite).toEqual([{ input, count: 1, first: at }]);
+      }
     }
   });
 });
