@@ -137,6 +137,8 @@ export class Search {
         break;
       }
     }
+    // What this sample says of a key stands in place of what the first one said.
+    this.likely = null;
     // The rank is outside of the bracket, says this sample: the first one has misled, or it has.
     if (last < first || best < 0) return;
     this.bracket = { low: edge(first), high: Math.min(high, edge(last + 1)), hot: noKey };

@@ -186,6 +186,10 @@ describe("a bracket", () => {
     expect(narrowed(8000, { 20: 1000 })).toEqual(before);
     expect(narrowed(100, { 20: 1000 })).toEqual(before);
     expect(narrowed(100, {})).toEqual(before);
+    const doubtful = new Search(rank, 10 * elements, { ...at(0.5), likely: { key: 150, errors: 1 } });
+    expect(doubtful.guess).toBe(150);
+    doubtful.narrow(8000, slots({ 20: 1000 }), elements, 10);
+    expect(doubtful.guess).toBeNull();
   });
 });
 
