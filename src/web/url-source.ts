@@ -9,6 +9,8 @@ export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
 /** Waits between tries, in milliseconds, when a server is busy or a connection breaks. */
 const retryMs = [200, 1_000, 4_000];
+/** A server that says nothing for so long is asked again. */
+const silenceMs = 15_000;
 const mayPass = new Set([408, 429, 500, 502, 503, 504]);
 
 /** Read together, as of blobs. */
@@ -26,8 +28,8 @@ export interface UrlFacts {
 }
 
 /** Asks for one byte. Null where there is no such file. */
-export async function probeUrl(url: string, fetch: Fetch): Promise<UrlFacts | null> {
-  const response = await ask(url, 0, 1, fetch);
+export async function probeUrl(url: string, fetch: Fetch, silence = silenceMs): Promise<UrlFacts | null> {
+  const response = await ask(url, 0, 1, fetch, silence);
   if (response.status === 404 || response.status === 403 || response.status === 410) return null;
   const total = checkRange(url, response, 0, 1);
   await response.body?.cancel();
@@ -40,10 +42,13 @@ export class UrlSource implements ByteSource {
   private readonly url: string;
   private readonly etag: string | null;
   private readonly fetch: Fetch;
+  private readonly silence: number;
   private piece: Uint8Array = new Uint8Array(0);
   private pieceStart = 0;
 
-  constructor(url: string, facts: UrlFacts, fetch: Fetch) {
+  /** `silence`: milliseconds after which a server that says nothing is asked again. */
+  constructor(url: string, facts: UrlFacts, fetch: Fetch, silence = silenceMs) {
+    this.silence = silence;
     this.url = url;
     this.name = showUrl(url).slice(1, -1);
     this.byteLength = facts.byteLength;
@@ -76,7 +81,7 @@ export class UrlSource implements ByteSource {
   private async load(start: number, end: number): Promise<void> {
     const action = `Cannot read bytes ${start} to ${end} of ${showUrl(this.url)}`;
     for (let attempt = 0; ; attempt++) {
-      const response = await ask(this.url, start, end, this.fetch);
+      const response = await ask(this.url, start, end, this.fetch, this.silence);
       if (response.status === 412) fail("input-changed", `${action}: the file changed on the server`);
       const total = checkRange(this.url, response, start, end);
       const tag = strongTag(response);
@@ -85,7 +90,7 @@ export class UrlSource implements ByteSource {
         fail("input-changed", `${action}: the file changed on the server`);
       }
       const bytes = new Uint8Array(end - start);
-      if (await fill(response, bytes)) {
+      if (await fill(response, bytes, this.silence)) {
         this.piece = bytes;
         this.pieceStart = start;
         return;
@@ -98,11 +103,13 @@ export class UrlSource implements ByteSource {
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
 
-async function ask(url: string, start: number, end: number, fetch: Fetch): Promise<Response> {
+async function ask(url: string, start: number, end: number, fetch: Fetch, silence: number): Promise<Response> {
   const action = `Cannot read bytes ${start} to ${end} of ${showUrl(url)}`;
   for (let attempt = 0; ; attempt++) {
     let response: Response | null = null;
     let broken: unknown = null;
+    const silent = new AbortController();
+    const timer = setTimeout(() => silent.abort(new Error(`it said nothing for ${silence / 1000} s`)), silence);
     try {
       // No credentials, no referrer, no store: the server learns which bytes are wanted, and nothing else.
       response = await fetch(url, {
@@ -111,9 +118,12 @@ async function ask(url: string, start: number, end: number, fetch: Fetch): Promi
         referrerPolicy: "no-referrer",
         // The browser's cache lets one reader of an address in at a time, and the others wait for seconds.
         cache: "no-store",
+        signal: silent.signal,
       });
     } catch (cause) {
       broken = cause;
+    } finally {
+      clearTimeout(timer);
     }
     if (response && !mayPass.has(response.status)) return response;
     await response?.body?.cancel();
@@ -153,14 +163,15 @@ function strongTag(response: Response): string | null {
   return tag && !tag.startsWith("W/") ? tag : null;
 }
 
-/** Fills `target` from the body; false when the body is shorter or longer, or breaks. */
-async function fill(response: Response, target: Uint8Array): Promise<boolean> {
+/** Fills `target` from the body; false when the body is shorter or longer, breaks, or stops coming. */
+async function fill(response: Response, target: Uint8Array, silence: number): Promise<boolean> {
   const reader = response.body?.getReader();
   if (!reader) return false;
   let at = 0;
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const timer = setTimeout(() => void reader.cancel().catch(() => {}), silence);
+      const { done, value } = await reader.read().finally(() => clearTimeout(timer));
       if (done) return at === target.length;
       if (at + value.length > target.length) {
         await reader.cancel();

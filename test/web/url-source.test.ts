@@ -125,3 +125,33 @@ test("a folder's address becomes a model: index, shards and what lies beside the
   await expect(mountUrl("ftp://host.test/x", "https://page.test/", fetch)).rejects.toThrow("https://");
   await expect(mountUrl("https://host.test/none", "https://page.test/", fetch)).rejects.toThrow("there is no");
 });
+
+test("asks again where no answer comes, and where one stops coming", async () => {
+  for (const silent of ["before", "within"] as const) {
+    const { fetch, asked } = host();
+    let calls = 0;
+    const slow: Fetch = (address, init) => {
+      if (++calls > 1) return fetch(address, init);
+      if (silent === "before")
+        return new Promise((_, reject) =>
+          init.signal!.addEventListener("abort", () => reject(init.signal!.reason), { once: true }),
+        );
+      const body = new ReadableStream({ start: (c) => c.enqueue(bytes.slice(100, 600)) });
+      const headers = { "content-range": `bytes 100-1048675/${bytes.length}`, etag: '"v1"' };
+      return Promise.resolve(new Response(body, { status: 206, headers }));
+    };
+    const target = new Uint8Array(1_000);
+    await new UrlSource(url, facts, slow, 50).read(100, target);
+    expect(Buffer.compare(target, bytes.subarray(100, 1_100))).toBe(0);
+    expect([calls, asked.length]).toEqual([2, 1]);
+  }
+});
+
+test("gives up on a server that never answers, and says so", async () => {
+  const never: Fetch = (_, init) =>
+    new Promise((_, reject) =>
+      init.signal!.addEventListener("abort", () => reject(init.signal!.reason), { once: true }),
+    );
+  const failure = await probeUrl(url, never, 10).catch((e: Error) => e);
+  expect((failure as Error).message).toContain("it said nothing for 0.01 s");
+});
