@@ -14,6 +14,7 @@ const suffix = process.platform === "win32" ? ".exe" : "";
 const bunFlags = [
   "--compile",
   "--bytecode",
+  "--splitting",
   "--format=esm",
   "--minify-syntax",
   "--no-compile-autoload-dotenv",

@@ -131,7 +131,7 @@ async function main(args: readonly string[]): Promise<number> {
   let command: Command | undefined;
   let exit: number;
   try {
-    const parsed = parseArguments(args, terminal);
+    const parsed = await parseArguments(args, terminal);
     if ("exit" in parsed) {
       exit = parsed.exit;
     } else {

@@ -3,57 +3,58 @@
 import { or } from "@optique/core/constructs";
 import { runParser } from "@optique/core/facade";
 import { type Message, message, optionName, text } from "@optique/core/message";
-import type { InferValue } from "@optique/core/parser";
+import type { InferValue, Parser } from "@optique/core/parser";
 import { findSimilar } from "@optique/core/suggestion";
 import { extractOptionNames } from "@optique/core/usage";
 import { exitCodes } from "../errors.ts";
-import { analyzeCommand } from "./analyze-command.ts";
-import { applyCommand } from "./apply-command.ts";
-import { benchCommand } from "./bench-command.ts";
-import { extractCommand } from "./extract-command.ts";
 import { lines } from "./help.ts";
-import { chatCommand, evalCommand } from "./infer-commands.ts";
-import { inspectCommand } from "./inspect-command.ts";
-import { checkCommand, mergeCommand, planCommand } from "./merge-commands.ts";
-import { nodesCommand, serveCommand, workerCommand } from "./node-commands.ts";
 import { defaultTrace } from "./options.ts";
-import { reportCommand } from "./report-command.ts";
-import { sweepCommand } from "./sweep-command.ts";
 import type { Screen, Terminal } from "./terminal.ts";
 
 export const version = "0.1.0";
 
-const commandNames = [
-  "merge",
-  "plan",
-  "check",
-  "inspect",
-  "analyze",
-  "report",
-  "extract",
-  "apply",
-  "bench",
-  "serve",
-  "worker",
-  "nodes",
-  "chat",
-  "eval",
-  "sweep",
-  "completions",
-];
+/**
+ * The grammar of each command, in the order of the help. To make them all takes longer than to read a recipe, so that a command
+ * that is named makes its own only.
+ */
+const grammars = {
+  merge: async () => (await import("./merge-commands.ts")).mergeCommand,
+  plan: async () => (await import("./merge-commands.ts")).planCommand,
+  check: async () => (await import("./merge-commands.ts")).checkCommand,
+  inspect: async () => (await import("./inspect-command.ts")).inspectCommand,
+  analyze: async () => (await import("./analyze-command.ts")).analyzeCommand,
+  report: async () => (await import("./report-command.ts")).reportCommand,
+  extract: async () => (await import("./extract-command.ts")).extractCommand,
+  apply: async () => (await import("./apply-command.ts")).applyCommand,
+  bench: async () => (await import("./bench-command.ts")).benchCommand,
+  serve: async () => (await import("./node-commands.ts")).serveCommand,
+  worker: async () => (await import("./node-commands.ts")).workerCommand,
+  nodes: async () => (await import("./node-commands.ts")).nodesCommand,
+  chat: async () => (await import("./infer-commands.ts")).chatCommand,
+  eval: async () => (await import("./infer-commands.ts")).evalCommand,
+  sweep: async () => (await import("./sweep-command.ts")).sweepCommand,
+} as const;
+
+type CommandName = keyof typeof grammars;
+type Grammar<Name extends CommandName = CommandName> = Awaited<ReturnType<(typeof grammars)[Name]>>;
+export type Command = { [Name in CommandName]: InferValue<Grammar<Name>> }[CommandName];
+export type CommandOf<Name extends Command["command"]> = Extract<Command, { command: Name }>;
+
+const isCommand = (word: string | undefined): word is CommandName => word !== undefined && Object.hasOwn(grammars, word);
+const commandNames = [...Object.keys(grammars), "completions"];
 
 /** An unknown word or option, with the nearest one that is known where it stands. */
-function unexpected(args: readonly string[], token: string): Message {
-  const index = commandNames.indexOf(args.find((arg) => !arg.startsWith("-")) ?? "");
-  const inside = index >= 0 ? commands[index] : undefined;
+function unexpected(args: readonly string[], token: string, loaded: ReadonlyMap<string, Grammar>): Message {
+  const name = args.find((arg) => !arg.startsWith("-")) ?? "";
+  const inside = loaded.get(name);
   if (token.startsWith("-")) {
     const known = inside ? [...extractOptionNames(inside.usage), "--help"] : ["--help", "--version"];
-    const name = token.replace(/=.*/s, "");
-    if (known.includes(name)) return message`Option ${optionName(name)} must come after the command.`;
-    return hint(message`Unknown option ${optionName(name)}.`, name, known);
+    const option = token.replace(/=.*/s, "");
+    if (known.includes(option)) return message`Option ${optionName(option)} must come after the command.`;
+    return hint(message`Unknown option ${optionName(option)}.`, option, known);
   }
   return inside
-    ? message`Unexpected argument ${token}: ${text(`braid ${commandNames[index]}`)} takes no more.`
+    ? message`Unexpected argument ${token}: ${text(`braid ${name}`)} takes no more.`
     : hint(message`Unknown command ${token}.`, token, commandNames);
 }
 
@@ -62,31 +63,15 @@ function hint(base: Message, token: string, known: readonly string[]): Message {
   return nearest === undefined ? base : [...base, text(` Did you mean ${nearest}?`)];
 }
 
-const commands = [
-  mergeCommand,
-  planCommand,
-  checkCommand,
-  inspectCommand,
-  analyzeCommand,
-  reportCommand,
-  extractCommand,
-  applyCommand,
-  benchCommand,
-  serveCommand,
-  workerCommand,
-  nodesCommand,
-  chatCommand,
-  evalCommand,
-  sweepCommand,
-] as const;
-
-function createProgram(args: readonly string[]) {
-  const errors = { unexpectedInput: (token: string) => unexpected(args, token) };
-  return or(...commands, { errors });
+/** The grammar of the command that comes first; of all commands where none does, as in `braid --help`. */
+async function createProgram(args: readonly string[]): Promise<Parser<"sync", Command, unknown>> {
+  const [first] = args;
+  const names = isCommand(first) ? [first] : (Object.keys(grammars) as CommandName[]);
+  const loaded = new Map<string, Grammar>();
+  for (const name of names) loaded.set(name, await grammars[name]());
+  const errors = { unexpectedInput: (token: string) => unexpected(args, token, loaded) };
+  return or(...([...loaded.values()] as [Grammar, ...Grammar[]]), { errors });
 }
-
-export type Command = InferValue<ReturnType<typeof createProgram>>;
-export type CommandOf<Name extends Command["command"]> = Extract<Command, { command: Name }>;
 
 const exitCodeText =
   "0 done · 2 usage or recipe · 65 bad data · 66 input missing · 69 node unavailable · 73 cannot create output · 74 input/output · 76 verification failed · 77 denied · 130/143 stopped by a signal";
@@ -113,10 +98,13 @@ function withFileNames(args: readonly string[]): readonly string[] {
 }
 
 /** What the arguments ask for, or the exit code when that was help, a version, completions or a mistake. */
-export function parseArguments(args: readonly string[], terminal: Terminal): Command | { readonly exit: number } {
+export async function parseArguments(
+  args: readonly string[],
+  terminal: Terminal,
+): Promise<Command | { readonly exit: number }> {
   const show = (screen: Screen, page: string) => screen.write(`${page.replace(/ +$/gm, "")}\n`);
   const done = (exit: number) => ({ exit });
-  return runParser(createProgram(args), "braid", args.length === 0 ? ["--help"] : withFileNames(args), {
+  return runParser(await createProgram(args), "braid", args.length === 0 ? ["--help"] : withFileNames(args), {
     colors: terminal.out.color,
     maxWidth: Math.min(Math.max(terminal.out.columns(), 60), 120),
     showDefault: { prefix: " [default: ", suffix: "]" },
