@@ -40,7 +40,8 @@ type Grammar<Name extends CommandName = CommandName> = Awaited<ReturnType<(typeo
 export type Command = { [Name in CommandName]: InferValue<Grammar<Name>> }[CommandName];
 export type CommandOf<Name extends Command["command"]> = Extract<Command, { command: Name }>;
 
-const isCommand = (word: string | undefined): word is CommandName => word !== undefined && Object.hasOwn(grammars, word);
+const isCommand = (word: string | undefined): word is CommandName =>
+  word !== undefined && Object.hasOwn(grammars, word);
 const commandNames = [...Object.keys(grammars), "completions"];
 
 /** An unknown word or option, with the nearest one that is known where it stands. */

@@ -5,6 +5,7 @@ import { type Call, type CallTerms, createCall } from "./calls.ts";
 import { decodeFrame } from "./frame.ts";
 import type { TaskResult } from "./kernels.ts";
 import type { NodeLimits } from "./limits.ts";
+import type { Standing } from "./queue-line.ts";
 import type { QueueResult } from "./queue-wire.ts";
 import { rangeBytes } from "./ranges.ts";
 import { outputBytes, receiptFault } from "./wire.ts";
@@ -21,9 +22,9 @@ export interface Lease {
   readonly since: number;
   /** Null until the server has it. */
   sequence: number | null;
-  /** When it was last asked whether the server has it, and whether it had not. */
+  /** When it was last asked where it is, and what the answer was. */
   looked: number;
-  missing: boolean;
+  standing: Standing;
   /** By worker. */
   readonly brought: Map<string, Brought>;
 }

@@ -22,6 +22,8 @@ export interface LeasesOptions {
   readonly url: string;
   /** One came to nothing. `forGood`: no other worker would fare better. */
   readonly lost: (lease: Lease, forGood?: boolean) => void;
+  /** One was given out as often as it may be. */
+  readonly exhausted: (lease: Lease) => void;
 }
 
 export class Leases {
@@ -53,7 +55,15 @@ export class Leases {
     const { terms, calls, line, id, group, url, lost } = this.options;
     const number = ++this.numbers;
     const now = terms.clock.now();
-    const lease: Lease = { number, call, since: now, sequence: null, looked: now, missing: false, brought: new Map() };
+    const lease: Lease = {
+      number,
+      call,
+      since: now,
+      sequence: null,
+      looked: now,
+      standing: "offered",
+      brought: new Map(),
+    };
     this.leases.set(number, lease);
     call.leases.add(lease);
     calls.running.add(call);
@@ -114,14 +124,20 @@ export class Leases {
     for (const lease of this.leases.values()) if (now - lease.looked > lookMs) void this.lookFor(lease, now);
   }
 
-  /** A task that is neither in the queue nor answered was taken and never brought: it goes in again. */
+  /**
+   * A task that is neither in the queue nor answered was taken and never brought: it goes in again. One that is given to nobody any
+   * more is done here.
+   */
   private async lookFor(lease: Lease, now: number): Promise<void> {
-    const { line, lost } = this.options;
+    const { line, lost, exhausted } = this.options;
     lease.looked = now;
     if (lease.sequence === null) return;
-    const held = await line.holds(lease.sequence);
-    // Its result may be on the way: what is missing for the second time is lost.
-    if (held === false && lease.missing && this.leases.has(lease.number)) lost(lease);
-    lease.missing = held === false;
+    const standing = await line.standing(lease.sequence);
+    // Its result may be on the way: what stands like that for the second time is lost.
+    if (standing === lease.standing && this.leases.has(lease.number)) {
+      if (standing === "gone") lost(lease);
+      else if (standing === "exhausted") exhausted(lease);
+    }
+    lease.standing = standing;
   }
 }

@@ -4,7 +4,7 @@
 import { type JetStreamManager, type JsMsg, jetstream } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/nats-core";
 import type { Clock } from "./clock.ts";
-import { ensureResultConsumer, ensureStreams, ensureTaskConsumer } from "./queue-streams.ts";
+import { ensureResultConsumer, ensureStreams, ensureTaskConsumer, taskConsumer } from "./queue-streams.ts";
 import { type Hello, helloFault, streams, subjects, unseal } from "./queue-wire.ts";
 import type { Key } from "./sign.ts";
 
@@ -16,6 +16,12 @@ const withdrawTries = 20;
 const sweepMs = 3_000;
 /** A message must be in the stream by then, or it is sent again; the server drops the second one. */
 const publishMs = 2_000;
+
+/**
+ * offered: a worker has it, or will. gone: finished by somebody. exhausted: in the stream, and given to nobody any more. unknown:
+ * the server does not answer.
+ */
+export type Standing = "offered" | "gone" | "exhausted" | "unknown";
 
 export interface LineOptions {
   readonly connection: NatsConnection;
@@ -95,12 +101,22 @@ export class QueueLine {
     }
   }
 
-  /** Whether a task is in the stream: not finished by anybody. Null when the server does not answer. */
-  async holds(sequence: number): Promise<boolean | null> {
+  /**
+   * Where a task is. The server tells that a message was given out for the last time once, to whoever hears it then; its consumer
+   * shows it for good: past the message, and with nothing in anybody's hands. A busy group has to come to rest for that.
+   */
+  async standing(sequence: number): Promise<Standing> {
+    const { manager, group } = this.options;
     try {
-      return (await this.options.manager.streams.getMessage(streams.tasks, { seq: sequence })) !== null;
+      if ((await manager.streams.getMessage(streams.tasks, { seq: sequence })) === null) return "gone";
     } catch (e) {
-      return /not found|no message/i.test(String(e)) ? false : null;
+      return /not found|no message/i.test(String(e)) ? "gone" : "unknown";
+    }
+    try {
+      const { delivered, num_ack_pending } = await manager.consumers.info(streams.tasks, taskConsumer(group));
+      return num_ack_pending === 0 && delivered.stream_seq >= sequence ? "exhausted" : "offered";
+    } catch {
+      return "unknown";
     }
   }
 
@@ -152,7 +168,7 @@ export class QueueLine {
         if (said !== null && !helloFault(said)) hello(said as Hello);
       },
     });
-    const advisory = `$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.${streams.tasks}.workers-${group}`;
+    const advisory = `$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.${streams.tasks}.${taskConsumer(group)}`;
     const advisories = connection.subscribe(advisory, {
       callback: (error, message) => {
         if (error) return;

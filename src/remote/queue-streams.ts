@@ -96,9 +96,11 @@ export async function ensureStreams(manager: JetStreamManager): Promise<void> {
   });
 }
 
+export const taskConsumer = (group: string) => `workers-${group}`;
+
 /** The one consumer of a group's tasks, by its name. A coordinator sets the lease; a worker takes it as it is. */
 export async function ensureTaskConsumer(manager: JetStreamManager, group: string, leaseMs?: number): Promise<string> {
-  const name = `workers-${group}`;
+  const name = taskConsumer(group);
   let wait: number | null = null;
   try {
     wait = (await manager.consumers.info(streams.tasks, name)).config.ack_wait ?? null;

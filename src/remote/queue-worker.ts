@@ -12,7 +12,7 @@ import type { NodeKernels } from "./kernels.ts";
 import { type NodeLimits, nodeLimits } from "./limits.ts";
 import type { Reach } from "./locate.ts";
 import { DeskClient, Over } from "./queue-client.ts";
-import { ensureStreams, ensureTaskConsumer } from "./queue-streams.ts";
+import { ensureStreams, ensureTaskConsumer, taskConsumer } from "./queue-streams.ts";
 import {
   groupOf,
   helloMs,
@@ -157,7 +157,7 @@ class QueueWorker {
   private async next(): Promise<JsMsg | null> {
     const { connection, manager, clock } = this.options;
     const { signal } = this.stop;
-    let name = `workers-${this.group}`;
+    let name = taskConsumer(this.group);
     let consumer: Awaited<ReturnType<ReturnType<typeof jetstream>["consumers"]["get"]>>;
     try {
       consumer = await jetstream(connection).consumers.get(streams.tasks, name);

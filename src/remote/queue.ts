@@ -129,6 +129,7 @@ class QueueExecutor implements Executor {
       group,
       url: this.desk.url,
       lost: (lease, forGood) => this.lost(lease, forGood),
+      exhausted: (lease) => this.exhausted(lease),
     });
     this.watch = every(tickMs, clock, this.closed.signal, (now) => this.look(now));
   }

@@ -141,6 +141,17 @@ describe.skipIf(noServer !== null)(`a queue${noServer ? ` (skipped: ${noServer})
       });
     }));
 
+  test("does so too when it does not hear from the server that they are not given out any more", () =>
+    withTempFolder(async (temp) => {
+      const clock = realClock(now, 10);
+      const cut = startWorker(server, { clock, fetch: () => Promise.reject(new Error("no route to host")) });
+      await withWorkers([cut], async () => {
+        const outcome = await mergeByQueue(join(temp, "out"), server, { slice: 2 ** 20, deaf: true, clock });
+        expect([outcome.sha256, outcome.fellBack, outcome.left.tasks]).toEqual([alone, true, 0]);
+        expect(outcome.reports.map((r) => r.message).join()).toContain("see --queue-listen");
+      });
+    }));
+
   test("puts in again what somebody took out and never brought", () =>
     withTempFolder(async (temp) => {
       const connection = await connect({ servers: server.url });

@@ -1,6 +1,7 @@
 // Merges through a real server, with coordinator and workers in this process and no sockets between those.
 
 import { jetstreamManager } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/nats-core";
 import { connect } from "@nats-io/transport-node";
 import type { Hono } from "hono";
 import { FileSource } from "../../src/bytes/file.ts";
@@ -105,6 +106,20 @@ export interface QueueMergeTerms {
   readonly slice?: number;
   readonly fallback?: () => Executor;
   readonly token?: string;
+  /** What the server tells of its consumers, once and to whoever hears it, does not arrive. */
+  readonly deaf?: boolean;
+}
+
+function withoutAdvisories(connection: NatsConnection): NatsConnection {
+  const subscribe: NatsConnection["subscribe"] = (subject, options) =>
+    connection.subscribe(subject.startsWith("$JS.EVENT.ADVISORY.") ? "nothing.at.all" : subject, options);
+  return new Proxy(connection, {
+    get(target, name) {
+      if (name === "subscribe") return subscribe;
+      const value = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
 
 export interface QueueOutcome {
@@ -118,13 +133,14 @@ export interface QueueOutcome {
 /** A merge whose tasks all go through the queue, unless nobody takes them. */
 export async function mergeByQueue(out: string, server: Server, terms: QueueMergeTerms = {}): Promise<QueueOutcome> {
   const { connection, manager } = await open(server);
+  const heard = terms.deaf ? withoutAdvisories(connection) : connection;
   const reports: NodeReport[] = [];
   let fellBack = false;
   const host = {
     ...testHost(),
     createExecutor: (job: Parameters<typeof createInlineExecutor>[0]["job"]) =>
       createQueueExecutor({
-        connection,
+        connection: heard,
         manager,
         key: queueKey(terms.token ?? token),
         leaseMs: terms.leaseMs ?? 2000,
