@@ -151,14 +151,24 @@ export interface PageSummary {
   readonly text: string;
 }
 
+/** What the page says of the merge that it began last, once that is over; throws it when it failed, and how far it came when it hangs. */
+export async function endOfMerge(page: Page, timeout = 60_000): Promise<string> {
+  const status = page.locator('#merge-status[data-kind="done"], #merge-status[data-kind="error"]');
+  await status.waitFor({ timeout }).catch(async () => {
+    const shown = page.locator("#merge-status, #progress-text, #models-status, #recipe-status");
+    throw new Error(`The merge did not end: the page says ${JSON.stringify(await shown.allTextContents())}`);
+  });
+  const text = (await status.textContent()) ?? "";
+  if ((await status.getAttribute("data-kind")) === "error") throw new Error(text);
+  return text;
+}
+
 /** Merges what the page holds into the browser's own files; throws what the page says when that fails. */
 export async function mergeInPage(page: Page, out: string, timeout = 60_000): Promise<PageSummary> {
   await page.getByLabel("Name of the output").fill(out);
   await page.getByRole("button", { name: "Merge", exact: true }).click();
-  const status = page.locator('#merge-status[data-kind="done"], #merge-status[data-kind="error"]');
-  await status.waitFor({ timeout });
-  if ((await status.getAttribute("data-kind")) === "error") throw new Error((await status.textContent()) ?? "");
-  const text = `${await status.textContent()} ${await page.locator("#result").innerText()}`;
+  const said = await endOfMerge(page, timeout);
+  const text = `${said} ${await page.locator("#result").innerText()}`;
   return {
     sha256: (await page.locator("#result .hash").first().textContent()) ?? "",
     plannedMebibytes: Number(/Memory planned\s*(\d+) MiB/.exec(text)?.[1]),
