@@ -1,22 +1,42 @@
-// The brackets of select.ts, straight from deltas of bf16: the pass of a survey that finds thresholds. Even and odd elements are
-// vectors of their own (see pairs.ts); keys have no order here.
+// The brackets of select.ts, straight from deltas of bf16 or of f32 (`Wide`): the pass of a survey that finds thresholds. Eight
+// elements are two vectors: of bf16 the even and the odd ones (see pairs.ts), of f32 the first and the last four; keys have no order here.
 
 import { loadPart } from "./lanes";
-import { evens, isBeyond, larger, No, odds, unitUpper, upperHalves, Yes } from "./pairs";
+import { evens, isBeyond, larger, No, odds, unitUpper, upperHalves, widthOf, Yes } from "./pairs";
 import { addKey, floorOf, sumLanes } from "./select";
 
 /** From memory, so that it is loaded once (see pairs.ts). */
 const constants: usize = memory.data<u32>([0x7fffffff], 16);
 
-/** The keys of x − base of eight bf16: at even indices, and at odd ones. */
+/** The second vector of eight elements; of bf16 they are one vector, `first`. */
 @inline
-function evenKeys(x: v128, base: v128, unit: v128, magnitude: v128): v128 {
+function loadSecond<Wide>(at: usize, first: v128): v128 {
+  return isFloat<Wide>() ? v128.load(at, 16) : first;
+}
+
+/** The keys of x − base: of those at even indices in bf16, or of the four that are there in f32. */
+@inline
+function evenKeys<Wide>(x: v128, base: v128, unit: v128, magnitude: v128): v128 {
+  if (isFloat<Wide>()) return v128.and(f32x4.sub(x, base), magnitude);
   return v128.and(f32x4.sub(evens(x, unit), evens(base, unit)), magnitude);
 }
 
+/** The same at odd indices. */
 @inline
-function oddKeys(x: v128, base: v128, upper: v128, magnitude: v128): v128 {
+function oddKeys<Wide>(x: v128, base: v128, upper: v128, magnitude: v128): v128 {
+  if (isFloat<Wide>()) return v128.and(f32x4.sub(x, base), magnitude);
   return v128.and(f32x4.sub(odds(x, upper), odds(base, upper)), magnitude);
+}
+
+/** Moves the ragged end, `bytes` of x and of the base, to where eight elements of each have room, padded with zeros. */
+@inline
+function pad<Wide>(x: usize, base: usize, bytes: usize): void {
+  const first = min<usize>(bytes, 16);
+  v128.store(ragged, loadPart(x, first));
+  v128.store(ragged, loadPart(base, first), 32);
+  if (!isFloat<Wide>()) return;
+  v128.store(ragged, loadPart(x + first, bytes - first), 16);
+  v128.store(ragged, loadPart(base + first, bytes - first), 48);
 }
 
 /** What `countKey` has counted, of its key and of another. */
@@ -30,7 +50,7 @@ let atOther: i32 = 0;
  * and at a second one too, the other end of a window. Returns the largest key; that of an infinity or NaN says that there may be one
  * in the inputs.
  */
-function countKey<Other>(x: usize, base: usize, count: usize, wanted: u32, second: u32): i32 {
+function countKey<Other, Wide>(x: usize, base: usize, count: usize, wanted: u32, second: u32): i32 {
   const magnitude = v128.load32_splat(constants);
   const unit = unitUpper();
   const upper = upperHalves();
@@ -41,14 +61,16 @@ function countKey<Other>(x: usize, base: usize, count: usize, wanted: u32, secon
   let overSecond = i32x4.splat(0);
   let sameSecond = i32x4.splat(0);
   let top = i32x4.splat(0);
-  let rest = (count << 1) & 15;
-  let end = x + (count << 1) - rest;
+  const width = widthOf<Wide>();
+  let far = base - x;
+  let rest = (count & 7) << width;
+  let end = x + (count << width) - rest;
   for (;;) {
-    for (; x < end; x += 16, base += 16) {
+    for (; x < end; x += 8 << width) {
       const v = v128.load(x);
-      const b = v128.load(base);
-      const even = evenKeys(v, b, unit, magnitude);
-      const odd = oddKeys(v, b, upper, magnitude);
+      const b = v128.load(x + far);
+      const even = evenKeys<Wide>(v, b, unit, magnitude);
+      const odd = oddKeys<Wide>(loadSecond<Wide>(x, v), loadSecond<Wide>(x + far, b), upper, magnitude);
       over = i32x4.sub(over, i32x4.add(i32x4.gt_s(even, key), i32x4.gt_s(odd, key)));
       same = i32x4.sub(same, i32x4.add(i32x4.eq(even, key), i32x4.eq(odd, key)));
       if (isFloat<Other>()) {
@@ -59,11 +81,10 @@ function countKey<Other>(x: usize, base: usize, count: usize, wanted: u32, secon
     }
     if (rest == 0) break;
     // The ragged end is padded with elements of key 0, which nobody looks for.
-    v128.store(ragged, loadPart(x, rest));
-    v128.store(ragged, loadPart(base, rest), 16);
+    pad<Wide>(x, x + far, rest);
     x = ragged;
-    base = ragged + 16;
-    end = ragged + 16;
+    far = 32;
+    end = ragged + (8 << width);
     rest = 0;
   }
   overKey = sumLanes(over);
@@ -98,8 +119,8 @@ const stepElements: usize = 1024;
 const hits: usize = memory.data((128 + 1) * 4, 16);
 /** Keys in a bracket, of a step; a vector is stored behind the last of them. */
 const inside: usize = memory.data(1024 * 4 + 16, 16);
-/** Eight elements of the input, eight of the base. */
-const ragged: usize = memory.data(32, 16);
+/** Eight elements of the input, and, 32 bytes behind, eight of the base. */
+const ragged: usize = memory.data(64, 16);
 
 /** Moves the lanes that `mask` names to `to`; returns where the next go. */
 @inline
@@ -115,8 +136,8 @@ function within(keys: v128, lows: v128, highs: v128, hots: v128): v128 {
   return v128.xor(i32x4.gt_s(keys, lows), v128.xor(i32x4.gt_s(keys, highs), i32x4.eq(keys, hots)));
 }
 
-/** `bracket_bf16`; with `Key`, it counts those above and at `wanted` as well, as `countKey` does. */
-function countBracket<Key>(
+/** `bracket_bf16` or `bracket_f32`; with `Key`, it counts those above and at `wanted` as well, as `countKey` does. */
+function countBracket<Key, Wide>(
   slots: usize,
   x: usize,
   base: usize,
@@ -138,29 +159,29 @@ function countBracket<Key>(
   let equal = i32x4.splat(0);
   let over = i32x4.splat(0);
   let same = i32x4.splat(0);
-  let rest = (count << 1) & 15;
-  let end = x + (count << 1) - rest;
+  const width = widthOf<Wide>();
+  let far = base - x;
+  let rest = (count & 7) << width;
+  let end = x + (count << width) - rest;
   for (;;) {
     if (x == end) {
       if (rest == 0) break;
       // The ragged end, padded with keys of 0, is a step of its own.
-      v128.store(ragged, loadPart(x, rest));
-      v128.store(ragged, loadPart(base, rest), 16);
+      pad<Wide>(x, x + far, rest);
       x = ragged;
-      base = ragged + 16;
-      end = ragged + 16;
+      far = 32;
+      end = ragged + (8 << width);
       rest = 0;
     }
     // Which vectors hold keys in the bracket is as good as random, and a branch on it is mispredicted at every other one of them:
     // they are noted without one, and looked at again.
-    const far = base - x;
-    const stop = min(end, x + (stepElements << 1));
+    const stop = min(end, x + (stepElements << width));
     let hit = hits;
-    for (; x < stop; x += 16) {
+    for (; x < stop; x += 8 << width) {
       const v = v128.load(x);
       const b = v128.load(x + far);
       // First all of the even keys, then all of the odd ones: side by side, what is counted has no registers left.
-      const even = evenKeys(v, b, unit, magnitude);
+      const even = evenKeys<Wide>(v, b, unit, magnitude);
       const evenOver = i32x4.gt_s(even, highs);
       const evenSame = i32x4.eq(even, hots);
       above = i32x4.sub(above, evenOver);
@@ -170,7 +191,7 @@ function countBracket<Key>(
         over = i32x4.sub(over, i32x4.gt_s(even, key));
         same = i32x4.sub(same, i32x4.eq(even, key));
       }
-      const odd = oddKeys(v, b, upper, magnitude);
+      const odd = oddKeys<Wide>(loadSecond<Wide>(x, v), loadSecond<Wide>(x + far, b), upper, magnitude);
       const oddOver = i32x4.gt_s(odd, highs);
       const oddSame = i32x4.eq(odd, hots);
       above = i32x4.sub(above, oddOver);
@@ -183,14 +204,13 @@ function countBracket<Key>(
       store<u32>(hit, <u32>x);
       hit += <usize>(i32x4.bitmask(v128.or(evenInside, oddInside)) != 0) << 2;
     }
-    base = x + far;
     let to = inside;
     for (let h = hits; h < hit; h += 4) {
       const at = <usize>load<u32>(h);
       const v = v128.load(at);
       const b = v128.load(at + far);
-      const even = evenKeys(v, b, unit, magnitude);
-      const odd = oddKeys(v, b, upper, magnitude);
+      const even = evenKeys<Wide>(v, b, unit, magnitude);
+      const odd = oddKeys<Wide>(loadSecond<Wide>(at, v), loadSecond<Wide>(at + far, b), upper, magnitude);
       to = packLanes(to, even, within(even, lows, highs, hots));
       to = packLanes(to, odd, within(odd, lows, highs, hots));
     }
@@ -203,7 +223,7 @@ function countBracket<Key>(
   return sumLanes(above);
 }
 
-export function bracket_bf16(
+function bracketOf<Wide>(
   slots: usize,
   x: usize,
   base: usize,
@@ -214,11 +234,37 @@ export function bracket_bf16(
   hot: u32,
 ): i32 {
   if (hot == low && high == low + 1) {
-    countKey<No>(x, base, count, low, 0);
+    countKey<No, Wide>(x, base, count, low, 0);
     if (atKey > 0) addKey(slots, low, atKey, low, shift);
     return overKey;
   }
-  return countBracket<No>(slots, x, base, count, low, high, shift, hot, 0);
+  return countBracket<No, Wide>(slots, x, base, count, low, high, shift, hot, 0);
+}
+
+export function bracket_bf16(
+  slots: usize,
+  x: usize,
+  base: usize,
+  count: usize,
+  low: u32,
+  high: u32,
+  shift: u32,
+  hot: u32,
+): i32 {
+  return bracketOf<No>(slots, x, base, count, low, high, shift, hot);
+}
+
+export function bracket_f32(
+  slots: usize,
+  x: usize,
+  base: usize,
+  count: usize,
+  low: u32,
+  high: u32,
+  shift: u32,
+  hot: u32,
+): i32 {
+  return bracketOf<Yes>(slots, x, base, count, low, high, shift, hot);
 }
 
 /** Elements of a block. */
@@ -281,13 +327,13 @@ function looksFinite(brackets: usize, operands: usize, first: usize, count: usiz
     const alone = aloneInPair(brackets, operands, i);
     if (alone == 2) {
       const next = bracketAt(brackets, ++i);
-      if (countKey<Yes>(x, base, count, b.low, next.low) >= infinite) return false;
+      if (countKey<Yes, No>(x, base, count, b.low, next.low) >= infinite) return false;
       b.over = overKey;
       b.same = atKey;
       next.over = overOther;
       next.same = atOther;
     } else if (b.isOneKey() && alone < 0) {
-      if (countKey<No>(x, base, count, b.low, 0) >= infinite) return false;
+      if (countKey<No, No>(x, base, count, b.low, 0) >= infinite) return false;
       b.over = overKey;
       b.same = atKey;
     } else if (known) {
@@ -310,7 +356,7 @@ function addAlone(b: Bracket, over: i32, same: i32): void {
 
 /** Both ends of a window: a bracket, and a key that stands alone. */
 function addPair(b: Bracket, alone: Bracket, at: u32, count: usize): void {
-  b.above += countBracket<Yes>(b.slots, b.x + at, b.base + at, count, b.low, b.high, b.shift, b.hot, alone.low);
+  b.above += countBracket<Yes, No>(b.slots, b.x + at, b.base + at, count, b.low, b.high, b.shift, b.hot, alone.low);
   addAlone(alone, overKey, atKey);
 }
 
@@ -330,7 +376,7 @@ export function survey_brackets_bf16(brackets: usize, operands: usize, count: us
       } else if (b.isOneKey()) {
         addAlone(b, b.over, b.same);
       } else {
-        b.above += countBracket<No>(b.slots, b.x + at, b.base + at, elements, b.low, b.high, b.shift, b.hot, 0);
+        b.above += countBracket<No, No>(b.slots, b.x + at, b.base + at, elements, b.low, b.high, b.shift, b.hot, 0);
       }
     }
     done += elements;

@@ -119,6 +119,8 @@ export {
 export {
   /** (slots, x bf16, base bf16, count, low, high, shift, hot): `bracket` of x − base in f32. */
   bracket_bf16,
+  /** The same of f32. */
+  bracket_f32,
   /**
    * (brackets, operands, count): `bracket_bf16` of several operands, block by block of 4,096. A bracket is ten u32: slots, x,
    * base, low, high, shift, hot, the number above (added up over calls) and two of the kernel's own. Returns how many elements

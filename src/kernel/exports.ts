@@ -131,6 +131,16 @@ export interface KernelExports {
     shift: number,
     hot: number,
   ): number;
+  bracket_f32(
+    slots: Pointer,
+    x: Pointer,
+    base: Pointer,
+    count: number,
+    low: number,
+    high: number,
+    shift: number,
+    hot: number,
+  ): number;
   sample_keys(x: Pointer, count: number): void;
   sample_bins(bins: Pointer, keys: Pointer, count: number): void;
   sample_above(

@@ -28,6 +28,10 @@ export class SurveyRun {
   private readonly slots: number;
   /** Per operand of a histogram: its keys can be taken from bf16 without a tile of f32 between. */
   private readonly direct: readonly boolean[];
+  /** Its keys are those of whole deltas, whatever its dtype: they need no pass of their own. */
+  private readonly whole: readonly boolean[];
+  /** Per operand: the one whose values it has, itself or one before it. */
+  private readonly sources: readonly number[];
   private readonly zeros: number;
   /** Deltas of a variance and, of norms, the variance. */
   private readonly spread: number;
@@ -45,6 +49,8 @@ export class SurveyRun {
   /** Elements of a whole tile. */
   private readonly size: number;
   private readonly rows: RowKeeper | null;
+  /** The input that `base` holds this tile of. */
+  private baseHeld: number | null = null;
   private block = 0;
   /** Parts of rows that are in. */
   private parts = 0;
@@ -74,7 +80,16 @@ export class SurveyRun {
     this.slots = task.round.op === "histogram" ? scratch.take(n * slotBytes) : 0;
     const columns = rowColumns(task.round.operands);
     this.rows = columns > 0 ? new RowKeeper(kernel, columns, scratch) : null;
-    this.direct = task.round.operands.map((o) => task.round.op === "histogram" && this.isDirect(o as HistogramOperand));
+    const whole = task.round.operands.map((o) => task.round.op === "histogram" && isWhole(o as HistogramOperand));
+    const narrow = ({ input, base }: Operand) => task.dtypes[input] === "BF16" && task.dtypes[base!] === "BF16";
+    this.whole = whole;
+    this.direct = task.round.operands.map((o, i) => whole[i]! && narrow(o));
+    const sources: number[] = [];
+    for (const [i, o] of task.round.operands.entries()) {
+      const shares = i > 0 && whole[i] === whole[i - 1] && this.haveSameValues(o, task.round.operands[i - 1]!);
+      sources.push(shares ? sources[i - 1]! : i);
+    }
+    this.sources = sources;
     this.dotsBase = this.commonBase();
     const pairs = this.dotsBase === null ? 0 : (n * (n + 1)) / 2;
     this.pointers = new Uint32Array(kernel.memory.buffer, scratch.take(n * 4), n);
@@ -105,11 +120,36 @@ export class SurveyRun {
     return direct ? (base ?? -1) : null;
   }
 
-  private isDirect({ input, base, keep, nonzero, variance }: HistogramOperand): boolean {
-    if (variance || keep.rows) return false;
+  private decodeBase(input: number, inputs: readonly number[], count: number): void {
+    if (input === this.baseHeld) return;
+    this.lanes[input]!.decode(this.base, inputs[input]!, count);
+    this.baseHeld = input;
+  }
+
+  /** Counts the keys of an operand's deltas, from its input and the base themselves where those are f32. */
+  private bracketWhole(slot: number, o: HistogramOperand, inputs: readonly number[], count: number): number {
     const { dtypes } = this.task;
-    const bf16 = base !== null && dtypes[input] === "BF16" && dtypes[base] === "BF16";
-    return bf16 && !nonzero && !keep.random && !keep.magnitude;
+    const e = this.kernel.exports;
+    const slots = this.slots + slot * slotBytes;
+    const [input, base] = [inputs[o.input]!, inputs[o.base!]!];
+    if (this.direct[slot]) return e.bracket_bf16(slots, input, base, count, o.low, o.high, o.shift, o.hot);
+    let x = input;
+    if (dtypes[o.input] !== "F32") {
+      const source = this.sources[slot]!;
+      x = this.tiles + source * this.size * 4;
+      if (source === slot) this.lanes[o.input]!.decode(x, input, count);
+    }
+    if (dtypes[o.base!] !== "F32") this.decodeBase(o.base!, inputs, count);
+    const from = dtypes[o.base!] === "F32" ? base : this.base;
+    return e.bracket_f32(slots, x, from, count, o.low, o.high, o.shift, o.hot);
+  }
+
+  /** Of a histogram, which leaves them as they are: the other end of a window, or another rank of one importance. */
+  private haveSameValues(a: Operand, b: Operand): boolean {
+    if (this.task.round.op !== "histogram" || a.input !== b.input || a.base !== b.base) return false;
+    const isPlain = ({ keep, variance }: Operand) => !variance && !keep.random && !keep.magnitude && !keep.rows;
+    const isImportance = ({ keep }: Operand) => keep.rows?.rule.op === "importance";
+    return (a.scale ?? 1) === (b.scale ?? 1) && ((isPlain(a) && isPlain(b)) || (isImportance(a) && isImportance(b)));
   }
 
   private empty(): SurveyPart {
@@ -160,7 +200,7 @@ export class SurveyRun {
   ): number {
     const e = this.kernel.exports;
     const x = this.tiles + slot * this.size * 4;
-    if (operand.base !== null) this.lanes[operand.base]!.decode(this.base, inputs[operand.base]!, count);
+    if (operand.base !== null) this.decodeBase(operand.base, inputs, count);
     const take = (to: number, input: number) => {
       this.lanes[input]!.decode(to, inputs[input]!, count);
       if (operand.base !== null) e.delta(to, to, this.base, count);
@@ -236,11 +276,12 @@ export class SurveyRun {
     const { round } = this.task;
     const part = this.part;
     const x: number[] = [];
+    this.baseHeld = null;
     for (const [i, o] of round.operands.entries()) {
-      const direct = this.direct[i] && !flagged;
-      // Several ranks of one importance: it is dear, and histograms leave it as it is.
-      const same = o.keep.rows?.rule.op === "importance" && i > 0 && round.operands[0]!.input === o.input;
-      x.push(direct ? 0 : same ? x[0]! : this.prepare(o, i, inputs, first, count, flagged));
+      const whole = this.whole[i] && !flagged;
+      x.push(
+        whole ? 0 : this.sources[i] !== i ? x[this.sources[i]!]! : this.prepare(o, i, inputs, first, count, flagged),
+      );
     }
     const b = this.block++;
     if (part.op === "dots") {
@@ -282,7 +323,7 @@ export class SurveyRun {
         const slots = this.slots + i * slotBytes;
         (part.above as number[])[i]! +=
           at === 0
-            ? e.bracket_bf16(slots, inputs[o.input]!, inputs[o.base!]!, count, o.low, o.high, o.shift, o.hot)
+            ? this.bracketWhole(i, o, inputs, count)
             : e.bracket(slots, at, count, o.low, o.high, o.shift, o.hot);
         if (o.nonzero) (part.nonzero as number[])[i]! += e.nonzero(at, count);
       } else if (part.op === "sample") {
@@ -369,4 +410,9 @@ export class SurveyRun {
     const above = this.part.above.map((n, i) => n + this.brackets[i * bracketWords + aboveWord]!);
     return { ...this.part, above, bins: round.operands.map((o, i) => this.usedSlots(o, i)) };
   }
+}
+
+function isWhole({ base, scale, keep, nonzero, variance }: HistogramOperand): boolean {
+  if (base === null || variance || nonzero || (scale ?? 1) !== 1) return false;
+  return !keep.random && !keep.magnitude && !keep.rows;
 }

@@ -122,7 +122,6 @@ export function mergePanel(store: Store, coordinator: Coordinator, watcher: Watc
       const summary = await coordinator.merge(sent, hear, running.signal);
       say(status, `Merged ${formatCount(summary.tensors)} tensors in ${formatSeconds(summary.seconds)}.`, "done");
       result.replaceChildren(summaryTable(summary));
-      await refreshKept();
     } catch (error) {
       const stopped = isBraidError(error) && error.kind === "interrupted";
       say(status, messageOf(error), stopped ? "note" : "error");
@@ -134,6 +133,7 @@ export function mergePanel(store: Store, coordinator: Coordinator, watcher: Watc
       stop.hidden = true;
       block.hidden = true;
     }
+    await refreshKept();
   };
   form.addEventListener("submit", (event) => {
     event.preventDefault();

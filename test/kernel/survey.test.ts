@@ -1,9 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
+import { kernelsFor } from "../../src/kernel/lanes.ts";
 import type { HistogramOperand, SurveyPart, SurveyTask } from "../../src/kernel/program.ts";
 import { noKey } from "../../src/kernel/program.ts";
 import * as reference from "../../src/kernel/reference.ts";
 import { SurveyRun } from "../../src/kernel/survey.ts";
+import { byteWidth, type FloatDtype } from "../../src/tensor/dtype.ts";
 import { bytes, coarse, damage, integerDifference, put, reset, room, run, sample, words } from "./harness.ts";
 
 const lengths = [0, 1, 7, 8, 9, 31, 4095, 4096, 4097, 8192, 8192 + 13, 3 * 4096 - 1];
@@ -155,9 +157,10 @@ describe("a survey of brackets", () => {
 
   /** The part of the survey, as far as it goes at once, or tile by tile. */
   function survey(
-    inputs: Uint16Array[],
+    inputs: (Uint16Array | Float32Array)[],
     operands: HistogramOperand[],
     atOnce: boolean,
+    dtypes: FloatDtype[] = inputs.map(() => "BF16"),
   ): { part: SurveyPart; steps: number } {
     let next = kernel.heapStart;
     const at = inputs.map((data) => {
@@ -167,16 +170,17 @@ describe("a survey of brackets", () => {
       return here;
     });
     const round = { op: "histogram", operands } as const;
-    const dtypes = inputs.map(() => "BF16" as const);
+    const widths = dtypes.map(byteWidth);
+    const scans = dtypes.map((dtype) => kernelsFor(kernel, dtype));
     const task: SurveyTask = { kind: "survey", id: 0, inputs: [], dtypes, round, first: 0, count };
     const whole = new SurveyRun(kernel, task, { start: next, end: kernel.heapStart + kernel.byteLength });
     let steps = 0;
     for (let first = 0; first < count; steps++) {
-      const here = at.map((p) => p + first * 2);
+      const here = at.map((p, i) => p + first * widths[i]!);
       let n = atOnce ? whole.stretch(here, count - first) : 0;
       if (n === 0) {
         n = Math.min(block, count - first);
-        const flagged = here.some((p) => kernel.exports.nonfinite_bf16(p, n) > 0);
+        const flagged = here.some((p, i) => scans[i]!.nonfinite(p, n) > 0);
         whole.tile(here, first, n, flagged);
       }
       first += n;
@@ -223,4 +227,65 @@ describe("a survey of brackets", () => {
     expect(got).toEqual(survey(clean(), asked, false));
     expect(got.part.op === "histogram" && got.part.nonzero[0]).toBeGreaterThan(0);
   });
+
+  const formats = {
+    F32: { encode: (x: Float32Array) => x, decode: (x: Uint16Array | Float32Array) => x as Float32Array },
+    F16: {
+      encode: reference.encode_f16,
+      decode: (x: Uint16Array | Float32Array) => reference.decode_f16(x as Uint16Array),
+    },
+    BF16: {
+      encode: reference.encode_bf16,
+      decode: (x: Uint16Array | Float32Array) => reference.decode_bf16(x as Uint16Array),
+    },
+  };
+  // Both ends of windows, ranges next to each other of one input and of another, non-zero elements of some.
+  const mixed = [
+    operand(1, part),
+    operand(1, oneKey),
+    operand(1, wide, true),
+    operand(2, wide),
+    operand(2, part),
+    operand(2, oneKey),
+    operand(3, oneKey, true),
+    operand(3, part, true),
+  ];
+  const every = mixed.map((o) => ({ ...o, nonzero: true }));
+
+  for (const dtypes of [
+    ["F16", "F16", "F16", "F16"],
+    ["F32", "F32", "F32", "F32"],
+    ["F16", "F32", "BF16", "F16"],
+    ["BF16", "F16", "F32", "BF16"],
+    ["F32", "BF16", "F16", "F32"],
+  ] as (keyof typeof formats)[][]) {
+    test(`of ${dtypes.join(", ")} counts whole deltas as it counts those of separate steps`, () => {
+      const inputs = dtypes.map((dtype, i) => formats[dtype].encode(coarse(count, i + 1)));
+      const values = inputs.map((x, i) => formats[dtypes[i]!].decode(x));
+      const { part: got } = survey(inputs, mixed, true, dtypes);
+      const { part: want } = survey(inputs, every, false, dtypes);
+      if (got.op !== "histogram" || want.op !== "histogram") throw new Error("not a histogram");
+      expect(got.bins).toEqual(want.bins);
+      const above = mixed.map(({ input, high }) => {
+        const keys = reference.keysOf(reference.delta(values[input]!, values[0]!));
+        return keys.reduce((sum, key) => sum + Number(key >= high), 0);
+      });
+      expect(got.above).toEqual(above);
+      expect(got.nonzero).toEqual(want.nonzero.map((n, i) => (mixed[i]!.nonzero ? n : 0)));
+    });
+
+    test(`of ${dtypes.join(", ")} leaves a tile with something non-finite to the separate steps`, () => {
+      for (const input of [0, 1, 2, 3]) {
+        const inputs = dtypes.map((dtype, i) => {
+          const x = coarse(count, i + 1);
+          if (i === input) x.set([Number.NaN, Number.POSITIVE_INFINITY], 7 * block + 5);
+          return formats[dtype].encode(x);
+        });
+        const { part: got } = survey(inputs, mixed, true, dtypes);
+        const { part: want } = survey(inputs, every, false, dtypes);
+        if (got.op !== "histogram" || want.op !== "histogram") throw new Error("not a histogram");
+        expect([got.bins, got.above]).toEqual([want.bins, want.above]);
+      }
+    });
+  }
 });
