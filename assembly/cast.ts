@@ -3,7 +3,7 @@
 // sum of the votes went through memory, and each step waited for it.
 
 import {
-  evens, firstKept, firstOf, largerOf, magnitudeBits, No, odds, plainOf, rawOf, secondKept, secondOf, storeOf, underHalf,
+  firstKept, firstOf, largerOf, magnitudeBits, No, plainOf, rawOf, secondKept, secondOf, storeOf, underHalf,
   unitUpper, upperHalves, widthOf, Yes,
 } from "./pairs";
 import { floorOf, sumLanes } from "./select";
@@ -78,8 +78,8 @@ export function storeTallies(counts: usize, models: usize): void {
   }
 }
 
-/** `cast` of model `m` in bf16, without a mask, that adds to its tallies: all but the compare with the key is done anyway. */
-function castCounted<Unit>(to: usize, x: usize, base: usize, scale: f32, above: u32, m: usize, count: usize): void {
+/** `cast` of model `m`, without a mask, that adds to its tallies: all but the compare with the key is done anyway. */
+function castCounted<Wide, Unit>(to: usize, x: usize, base: usize, scale: f32, above: u32, m: usize, count: usize): void {
   store<i32>(splats, floorOf(above));
   store<f32>(splats, scale, 4);
   const floor = v128.load32_splat(splats);
@@ -91,29 +91,31 @@ function castCounted<Unit>(to: usize, x: usize, base: usize, scale: f32, above: 
   const tally = tallies + (m << 5);
   let kept = v128.load(tally);
   let over = v128.load(tally, 16);
-  for (const end = to + (count << 2); to < end; to += 32, x += 16, base += 16) {
-    const v = v128.load(x);
-    const b = v128.load(base);
-    const even = f32x4.sub(evens(v, unit), evens(b, unit));
-    const odd = f32x4.sub(odds(v, upper), odds(b, upper));
-    const evenKey = v128.and(even, magnitude);
-    const oddKey = v128.and(odd, magnitude);
-    const evenKept = i32x4.gt_s(evenKey, floor);
-    const oddKept = i32x4.gt_s(oddKey, floor);
-    kept = i32x4.sub(kept, i32x4.add(evenKept, oddKept));
-    over = i32x4.sub(over, i32x4.add(i32x4.gt_s(evenKey, key), i32x4.gt_s(oddKey, key)));
-    const evenVote = v128.and(even, evenKept);
-    const oddVote = v128.and(odd, oddKept);
-    v128.store(to, isFloat<Unit>() ? evenVote : f32x4.mul(c, evenVote));
-    v128.store(to, isFloat<Unit>() ? oddVote : f32x4.mul(c, oddVote), 16);
+  for (const end = to + (count << 2); to < end; to += 32) {
+    const b = plainOf<Wide, No>(base);
+    const v = plainOf<Wide, No>(x);
+    const first = f32x4.sub(firstOf<Wide, No>(x, v, unit), firstOf<Wide, No>(base, b, unit));
+    const second = f32x4.sub(secondOf<Wide, No>(x, v, upper), secondOf<Wide, No>(base, b, upper));
+    const firstKey = v128.and(first, magnitude);
+    const secondKey = v128.and(second, magnitude);
+    const keptFirst = i32x4.gt_s(firstKey, floor);
+    const keptSecond = i32x4.gt_s(secondKey, floor);
+    kept = i32x4.sub(kept, i32x4.add(keptFirst, keptSecond));
+    over = i32x4.sub(over, i32x4.add(i32x4.gt_s(firstKey, key), i32x4.gt_s(secondKey, key)));
+    const firstVote = v128.and(first, keptFirst);
+    const secondVote = v128.and(second, keptSecond);
+    v128.store(to, isFloat<Unit>() ? firstVote : f32x4.mul(c, firstVote));
+    v128.store(to, isFloat<Unit>() ? secondVote : f32x4.mul(c, secondVote), 16);
+    x += 8 << widthOf<Wide>();
+    base += 8 << widthOf<Wide>();
   }
   v128.store(tally, kept);
   v128.store(tally, over, 16);
 }
 
-export function castAndCount(to: usize, x: usize, base: usize, scale: f32, above: u32, m: usize, count: usize): void {
-  if (scale == 1) castCounted<Yes>(to, x, base, scale, above, m, count);
-  else castCounted<No>(to, x, base, scale, above, m, count);
+export function castAndCount<Wide>(to: usize, x: usize, base: usize, scale: f32, above: u32, m: usize, count: usize): void {
+  if (scale == 1) castCounted<Wide, Yes>(to, x, base, scale, above, m, count);
+  else castCounted<Wide, No>(to, x, base, scale, above, m, count);
 }
 
 /** A loop is called by reference, so that it is a function of its own: engines optimise a small one sooner. */

@@ -239,6 +239,7 @@ export {
    * that are all trimmed, which counts meanwhile: for each model two u32, the keys > above and those that equal it.
    */
   survey_elect_bf16,
+  survey_elect_f32,
   survey_window_bf16,
 } from "./merge";
 

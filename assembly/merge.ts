@@ -342,3 +342,24 @@ export function survey_elect_bf16(
   storeTallies(counts, models);
   return beyond;
 }
+
+export function survey_elect_f32(
+  out: usize,
+  base: usize,
+  inputs: usize,
+  scales: usize,
+  above: usize,
+  models: usize,
+  lambda: f32,
+  zero: i32,
+  divide: i32,
+  weights: usize,
+  counts: usize,
+  count: usize,
+): i32 {
+  if (models > maxModels) unreachable();
+  clearTallies(models);
+  const beyond = electAll<Yes>(out, base, inputs, scales, 0, above, models, lambda, zero, divide, weights, true, count);
+  storeTallies(counts, models);
+  return beyond;
+}

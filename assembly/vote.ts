@@ -172,7 +172,7 @@ function electMany<Divided>(models: usize, zero: i32, weights: usize, row: usize
 
 /**
  * Elements [first, end), a multiple of 8, of up to 64 models. `masks`: 0, or those of all models; `above`: keys below are trimmed.
- * `counts`: of bf16 without masks, keys are counted meanwhile. Returns 1 when something is not finite, else 0.
+ * `counts`: without masks, keys are counted meanwhile. Returns 1 when something is not finite, else 0.
  */
 export function elected<Wide>(
   out: usize, base: usize, inputs: usize, scales: usize, masks: usize, above: usize, models: usize, lambda: f32, zero: i32,
@@ -193,7 +193,7 @@ export function elected<Wide>(
       const scale = load<f32>(scales + (m << 2));
       const limit = load<u32>(above + (m << 2));
       const to = votes + ((m * chunk) << 2);
-      if (counts) castAndCount(to, x, base + at, scale, limit, m, n);
+      if (counts) castAndCount<Wide>(to, x, base + at, scale, limit, m, n);
       else top = castBy<Wide>(masks != 0, scale, limit)(to, x, base + at, mask, scale, limit, n, top);
       if (limit > 0x7f800000) top = looked<Wide>(x, n, top);
     }

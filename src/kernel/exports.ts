@@ -348,6 +348,21 @@ export interface KernelExports {
     counts: Pointer,
     count: number,
   ): number;
+  survey_elect_f32(
+    out: Pointer,
+    base: Pointer,
+    inputs: Pointer,
+    scales: Pointer,
+    above: Pointer,
+    models: number,
+    lambda: number,
+    zero: number,
+    divide: number,
+    weights: Pointer,
+    /** Two u32 for each model. */
+    counts: Pointer,
+    count: number,
+  ): number;
   merge_elect_f32(
     out: Pointer,
     base: Pointer,

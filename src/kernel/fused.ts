@@ -76,8 +76,10 @@ export class FusedMerger {
   private readonly weights: number;
   private readonly above: number;
   private readonly tops: number;
-  /** Of each term, what `count` has counted. */
+  /** Of each term, what a kernel has counted: the keys above one and at it, and of a window's other end as well. */
   private readonly tallies: Uint32Array;
+  /** The same of all pieces. */
+  private readonly counted: Uint32Array;
   private readonly windowed: boolean;
   private readonly maskPointers: number;
   private readonly lineMask: number;
@@ -105,8 +107,9 @@ export class FusedMerger {
     this.above = scratch.take(4 * n);
     this.tops = scratch.take(4 * n);
     this.maskPointers = scratch.take(4 * n);
-    // Two for each of its keys: a window has two.
-    this.tallies = new Uint32Array(buffer, scratch.take(16 * n), 4 * n);
+    const tallied = (this.windowed ? 4 : 2) * n;
+    this.tallies = new Uint32Array(buffer, scratch.take(4 * tallied), tallied);
+    this.counted = new Uint32Array(tallied);
     this.pieces = isNarrow(program) ? null : new Pieces(kernel, program, scratch);
     this.unmasked = !this.anyMask && !this.pieces;
     const f32 = (at: number) => new Float32Array(buffer, at, n);
@@ -158,7 +161,7 @@ export class FusedMerger {
   /** Whether `count` can gather a round: it asks for one key of each term, or both of its window, those that the term is cut at. */
   counts({ operands }: Extract<SurveyRound, { op: "histogram" }>): boolean {
     const { terms, combine, base } = this.program;
-    if (!this.unmasked || !(this.windowed || combine.op === "elect")) return false;
+    if (this.anyMask || !(this.windowed || combine.op === "elect")) return false;
     const cuts = terms.flatMap(({ input, keep: { magnitude } }) => {
       const above = { input, key: magnitude?.above };
       return this.windowed ? [above, { input, key: magnitude!.top!.key }] : [above];
@@ -176,40 +179,70 @@ export class FusedMerger {
    * Null where `tile` returns false.
    */
   count(inputs: readonly number[], out: number, count: number): Uint32Array | null {
-    const { program, pointers, scales, above, tops, weights, tallies } = this;
+    const { program, pieces, tallies, counted } = this;
+    const n = program.terms.length;
+    counted.fill(0);
+    const add = () => {
+      for (let i = 0; i < tallies.length; i++) counted[i]! += tallies[i]!;
+    };
+    if (pieces) {
+      const merge = (decoded: readonly number[], to: number, _: number, size: number) => {
+        const finite = this.mergeAndCount(decoded, to, size);
+        add();
+        return finite;
+      };
+      if (!this.byPieces(pieces, inputs, out, count, merge)) return null;
+    } else {
+      if (!this.mergeAndCount(inputs, out, count)) return null;
+      add();
+    }
+    for (let i = 0; i < n; i++) this.kept[i]! += count;
+    return counted;
+  }
+
+  /** Leaves what it counted in `tallies`; whether all is finite. */
+  private mergeAndCount(inputs: readonly number[], out: number, count: number): boolean {
+    const { program, pointers, scales, above, tops, weights } = this;
     const n = program.terms.length;
     for (let i = 0; i < n; i++) pointers[i] = inputs[program.terms[i]!.input]!;
     const base = inputs[program.base!]!;
     const lambda = program.lambda as number;
     const e = this.kernel.exports;
     const at = pointers.byteOffset;
-    const counts = tallies.byteOffset;
-    const elect = () => {
-      const [zero, divide] = electionOf(program);
-      return e.survey_elect_bf16(out, base, at, scales, above, n, lambda, zero, divide, weights, counts, count);
-    };
-    const beyond = this.windowed
-      ? e.survey_window_bf16(out, base, at, scales, above, tops, n, lambda, counts, count)
-      : elect();
-    if (beyond !== 0) return null;
-    for (let i = 0; i < n; i++) this.kept[i]! += count;
-    return tallies;
+    const counts = this.tallies.byteOffset;
+    if (this.windowed) return e.survey_window_bf16(out, base, at, scales, above, tops, n, lambda, counts, count) === 0;
+    const [zero, divide] = electionOf(program);
+    const elect = this.pieces ? e.survey_elect_f32 : e.survey_elect_bf16;
+    return elect(out, base, at, scales, above, n, lambda, zero, divide, weights, counts, count) === 0;
   }
 
-  /** Decodes, merges and encodes piece by piece; whether all is finite. */
-  private mergePieces(pieces: Pieces, inputs: readonly number[], out: number, count: number): boolean {
-    const { terms } = this.program;
-    const maskPointers = new Uint32Array(this.kernel.memory.buffer, this.maskPointers, terms.length);
+  /** Decodes, merges and encodes piece by piece. `merge` gets the piece's inputs, where it goes, where it begins and its length. */
+  private byPieces(
+    pieces: Pieces,
+    inputs: readonly number[],
+    out: number,
+    count: number,
+    merge: (decoded: readonly number[], to: number, first: number, size: number) => boolean,
+  ): boolean {
     for (let done = 0; done < count; done += pieceElements) {
       const n = Math.min(pieceElements, count - done);
       const decoded = pieces.decode(inputs, done, n);
-      for (let i = 0; i < terms.length; i++) {
-        this.pointers[i] = decoded[terms[i]!.input]!;
-        maskPointers[i] = this.masks[i] === 0 ? 0 : this.masks[i]! + done;
-      }
-      if (!this.merge(decoded, pieces.target(out, done), n) || !pieces.encode(out, done, n)) return false;
+      if (!merge(decoded, pieces.target(out, done), done, n) || !pieces.encode(out, done, n)) return false;
     }
     return true;
+  }
+
+  /** Whether all is finite. */
+  private mergePieces(pieces: Pieces, inputs: readonly number[], out: number, count: number): boolean {
+    const { terms } = this.program;
+    const maskPointers = new Uint32Array(this.kernel.memory.buffer, this.maskPointers, terms.length);
+    return this.byPieces(pieces, inputs, out, count, (decoded, to, first, size) => {
+      for (let i = 0; i < terms.length; i++) {
+        this.pointers[i] = decoded[terms[i]!.input]!;
+        maskPointers[i] = this.masks[i] === 0 ? 0 : this.masks[i]! + first;
+      }
+      return this.merge(decoded, to, size);
+    });
   }
 
   /** Whether all is finite. */

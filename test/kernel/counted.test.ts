@@ -5,6 +5,7 @@ import { compileKernel, createKernel } from "../../src/kernel/kernel.ts";
 import type { HistogramOperand, MergeProgram, MergeTask, SurveyTask } from "../../src/kernel/program.ts";
 import * as reference from "../../src/kernel/reference.ts";
 import { Runner, workerBytesFor } from "../../src/kernel/run.ts";
+import { byteWidth } from "../../src/tensor/dtype.ts";
 import { random } from "./harness.ts";
 
 const stride = 8192;
@@ -55,14 +56,14 @@ const oneKey = (key: number, m: number): HistogramOperand => ({
 });
 
 async function both(
-  inputs: readonly Uint16Array<ArrayBuffer>[],
+  inputs: readonly (Uint16Array<ArrayBuffer> | Float32Array<ArrayBuffer>)[],
   first: number,
   count: number,
   operands: HistogramOperand[],
   program: MergeProgram,
   on = kernel,
 ) {
-  const out = new Uint8Array(2 * inputs[0]!.length);
+  const out = new Uint8Array(byteWidth(program.out) * inputs[0]!.length);
   const runner = new Runner(
     on,
     {
@@ -126,6 +127,51 @@ describe("a survey of the keys that a merge trims at", () => {
       expect(together.nonFinite).toEqual([{ input, count: 1, first: at }]);
     }
   });
+
+  const wideKernel = createKernel(compileKernel(), workerBytesFor(4, 20, stride));
+  const encoders = { BF16: reference.encode_bf16, F16: reference.encode_f16, F32: (x: Float32Array) => x };
+  for (const [dtypes, out] of [
+    [["F16", "F16", "F16", "F16"], "F16"],
+    [["F32", "F32", "F32", "F32"], "F32"],
+    [["F32", "BF16", "F16", "F32"], "BF16"],
+    [["BF16", "F16", "F16", "BF16"], "F32"],
+  ] as const) {
+    const of = (bits: readonly Uint16Array<ArrayBuffer>[]) =>
+      bits.map((x, i) => encoders[dtypes[i]!](reference.decode_bf16(x)) as Float32Array<ArrayBuffer>);
+
+    test(`is counted by the merge itself, of ${dtypes.join(", ")} into ${out}`, async () => {
+      for (const count of [1, 15, 1023, 1025, 5000, 3 * stride + 4097]) {
+        const bits = inputsOf(count, count + 1);
+        const keys = [0, 1, 2].map((m) => keyOf(bits, m));
+        const program = { ...programOf(keys), inputs: dtypes, out } as MergeProgram;
+        const { together } = await both(of(bits), 0, count, keys.map(oneKey), program, wideKernel);
+        const base = reference.decode_bf16(bits[0]!);
+        const above = keys.map((key, m) => {
+          const x = reference.decode_bf16(bits[m + 1]!);
+          const own = new Uint32Array(x.map((v, i) => v - base[i]!).buffer).map((key) => key & 0x7fffffff);
+          return own.filter((k) => k > key).length;
+        });
+        if (together.survey?.op !== "histogram") throw new TypeError("not a histogram");
+        expect(together.survey.above).toEqual(above);
+      }
+    });
+
+    test(`is right where a stride of ${dtypes.join(", ")} holds something that is not finite`, async () => {
+      for (const [input, at, bits] of [
+        [0, 3, 0x7f80],
+        [1, stride + 5, 0x7fc0],
+        [2, 2 * stride + 4096, 0xff80],
+        [3, 3 * stride - 1, 0xff81],
+      ] as const) {
+        const inputs = inputsOf(3 * stride, at);
+        inputs[input]![at] = bits;
+        const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
+        const program = { ...programOf(keys), inputs: dtypes, out } as MergeProgram;
+        const { together } = await both(of(inputs), 0, 3 * stride, keys.map(oneKey), program, wideKernel);
+        expect(together.nonFinite).toEqual([{ input, count: 1, first: at }]);
+      }
+    });
+  }
 
   test("is counted in a slice that begins inside of the tensor", async () => {
     const inputs = inputsOf(4 * stride, 7);
