@@ -1,13 +1,17 @@
 // The table of what the compiled kernels export, as TypeScript sees it.
 
-/** A byte address in the memory of a kernel. */
-export type Pointer = number;
+import type { MatrixExports } from "./matrix-exports.ts";
+import type { MergeExports } from "./merge-exports.ts";
+import type { Pointer } from "./pointer.ts";
+import type { SurveyExports } from "./survey-exports.ts";
+
+export type { Pointer } from "./pointer.ts";
 
 /**
  * What assembly/index.ts exports; its comments say what each kernel computes. `count` is a number of elements. u32
  * parameters may be given as any integer of the same 32 bits.
  */
-export interface KernelExports {
+export interface KernelExports extends SurveyExports, MergeExports, MatrixExports {
   heap_base(): Pointer;
 
   decode_f32(out: Pointer, input: Pointer, count: number): void;
@@ -101,71 +105,6 @@ export interface KernelExports {
     divide: number,
   ): void;
 
-  dot(a: Pointer, b: Pointer, count: number): number;
-  dots_bf16(out: Pointer, inputs: Pointer, base: Pointer, vectors: number, count: number): void;
-  census_f32(state: Pointer, base: Pointer, deltas: Pointer, stride: number, count: number): void;
-  survey_census_bf16(state: Pointer, base: Pointer, inputs: Pointer, count: number): number;
-  survey_dots_bf16(out: Pointer, inputs: Pointer, base: Pointer, vectors: number, count: number): number;
-  survey_brackets_bf16(brackets: Pointer, operands: number, count: number, finite: number): number;
-  used_slots(slots: Pointer, count: number, low: number, shift: number): number;
-  l1(a: Pointer, count: number): number;
-  max_abs(a: Pointer, count: number): number;
-  nonzero(a: Pointer, count: number): number;
-  bracket(
-    /** u32 pairs of a key and a count. */
-    slots: Pointer,
-    x: Pointer,
-    count: number,
-    low: number,
-    high: number,
-    shift: number,
-    hot: number,
-  ): number;
-  bracket_bf16(
-    slots: Pointer,
-    x: Pointer,
-    base: Pointer,
-    count: number,
-    low: number,
-    high: number,
-    shift: number,
-    hot: number,
-  ): number;
-  bracket_f32(
-    slots: Pointer,
-    x: Pointer,
-    base: Pointer,
-    count: number,
-    low: number,
-    high: number,
-    shift: number,
-    hot: number,
-  ): number;
-  sample_keys(x: Pointer, count: number): void;
-  sample_bins(bins: Pointer, keys: Pointer, count: number): void;
-  sample_above(
-    /** u32, three for each piece. */
-    counts: Pointer,
-    keys: Pointer,
-    pieces: number,
-    length: number,
-    first: number,
-    second: number,
-  ): void;
-  sample_within(out: Pointer, keys: Pointer, count: number, bin: number): number;
-  equals(x: Pointer, key: number, count: number): number;
-  nth_equal(x: Pointer, key: number, n: number, count: number): number;
-  rank_row(
-    out: Pointer,
-    /** 0: none. */
-    other: Pointer,
-    x: Pointer,
-    /** A u32 for every rank; two, one behind the other, where there is an `other`. */
-    table: Pointer,
-    count: number,
-    spare: Pointer,
-  ): void;
-  select_scaled(x: Pointer, mask: Pointer, factors: Pointer, count: number): void;
   same_bytes(a: Pointer, b: Pointer, byteCount: number): number;
   fold_row(out: Pointer, left: Pointer, right: Pointer, rank: number, pitch: number, count: number): void;
   fold_four(
@@ -234,199 +173,6 @@ export interface KernelExports {
   log_f64(x: number): number;
   importance(out: Pointer, x: Pointer, base: Pointer, columns: number, count: number): void;
   nearswap(out: Pointer, a: Pointer, b: Pointer, t: number, count: number): void;
-
-  // 0, or 1 when an input or the output holds NaN or an infinity: the output is then to be thrown away.
-
-  merge_linear_bf16(
-    out: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
-  merge_linear_f32(
-    out: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
-  merge_delta_bf16(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
-  merge_delta_f32(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
-  merge_dare_bf16(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    /** u32 pointers, 0 for a model without a mask; a pointer of 0 for no masks at all. */
-    masks: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
-  merge_dare_f32(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    masks: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
-  merge_window_bf16(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    /** u32 keys. */
-    lows: Pointer,
-    highs: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
-  merge_elect_bf16(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    /** u32 pointers, 0 for a model without a mask. */
-    masks: Pointer,
-    /** u32 keys, 0 for a model that is not trimmed. */
-    above: Pointer,
-    models: number,
-    lambda: number,
-    zero: number,
-    divide: number,
-    weights: Pointer,
-    count: number,
-  ): number;
-  survey_window_bf16(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    lows: Pointer,
-    highs: Pointer,
-    models: number,
-    lambda: number,
-    /** Four u32 for each model. */
-    counts: Pointer,
-    count: number,
-  ): number;
-  survey_elect_bf16(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    above: Pointer,
-    models: number,
-    lambda: number,
-    zero: number,
-    divide: number,
-    weights: Pointer,
-    /** Two u32 for each model. */
-    counts: Pointer,
-    count: number,
-  ): number;
-  survey_elect_f32(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    above: Pointer,
-    models: number,
-    lambda: number,
-    zero: number,
-    divide: number,
-    weights: Pointer,
-    /** Two u32 for each model. */
-    counts: Pointer,
-    count: number,
-  ): number;
-  merge_elect_f32(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    masks: Pointer,
-    above: Pointer,
-    models: number,
-    lambda: number,
-    zero: number,
-    divide: number,
-    weights: Pointer,
-    count: number,
-  ): number;
-
-  // Matrices in f64, row-major; strides and counts in elements.
-
-  gemm_scratch(): number;
-  gemm_f64(
-    c: Pointer,
-    cRow: number,
-    a: Pointer,
-    /** 1: `a` is f32. */
-    aNarrow: number,
-    aRow: number,
-    aColumn: number,
-    b: Pointer,
-    bNarrow: number,
-    bRow: number,
-    bColumn: number,
-    m: number,
-    n: number,
-    depth: number,
-    factor: number,
-    scratch: Pointer,
-  ): void;
-  dot_f64(a: Pointer, b: Pointer, count: number): number;
-  axpy_f64(acc: Pointer, x: Pointer, factor: number, count: number): void;
-  axpy_f64_f32(acc: Pointer, x: Pointer, factor: number, count: number): void;
-  scale_f64(x: Pointer, factor: number, count: number): void;
-  rotate_f64(x: Pointer, y: Pointer, c: number, s: number, count: number): void;
-  symv_f64(y: Pointer, a: Pointer, stride: number, x: Pointer, n: number): void;
-  transpose_f32(out: Pointer, outRow: number, input: Pointer, inRow: number, m: number, n: number): void;
-  narrow_f64(out: Pointer, x: Pointer, count: number): void;
-  fourier_step(
-    y: Pointer,
-    x: Pointer,
-    n: number,
-    p: number,
-    s: number,
-    twiddles: Pointer,
-    back: number,
-    corner: Pointer,
-  ): void;
-  multiply_complex(out: Pointer, a: Pointer, b: Pointer, count: number): void;
-
-  // The forward pass of a Llama; x and out in f32.
-
-  project_f32(out: Pointer, outPitch: number, x: Pointer, w: Pointer, rows: number, depth: number, count: number): void;
-  project_bf16(out: Pointer, x: Pointer, w: Pointer, depth: number, count: number): void;
-  rms_norm(out: Pointer, x: Pointer, weight: Pointer, epsilon: number, count: number): void;
-  rotate_half(x: Pointer, cosines: Pointer, sines: Pointer, half: number): void;
-  softmax(x: Pointer, scale: number, count: number): void;
-  swiglu(gate: Pointer, up: Pointer, count: number): void;
 
   /** SHA-256: blocks of 64 bytes into the eight u32 at `state`. */
   sha256_blocks(state: Pointer, input: Pointer, blocks: number): void;

@@ -17,9 +17,12 @@ describe("the compiled kernels", () => {
   });
 
   test("export what the host's interface names, and the memory", () => {
-    const source = readFileSync(new URL("../../src/kernel/exports.ts", import.meta.url), "utf8");
-    const body = source.slice(source.indexOf("export interface KernelExports"));
-    const typed = [...body.matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]!);
+    const tables = ["exports", "survey-exports", "merge-exports", "matrix-exports"];
+    const typed = tables.flatMap((table) => {
+      const source = readFileSync(new URL(`../../src/kernel/${table}.ts`, import.meta.url), "utf8");
+      const body = source.slice(source.indexOf("export interface"));
+      return [...body.matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]!);
+    });
     const exported = WebAssembly.Module.exports(module).map((e) => e.name);
     expect([...typed, "memory"].sort()).toEqual(exported.sort());
   });

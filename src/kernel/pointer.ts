@@ -1,0 +1,2 @@
+/** A byte address in the memory of a kernel. */
+export type Pointer = number;
