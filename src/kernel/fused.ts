@@ -179,70 +179,51 @@ export class FusedMerger {
    * Null where `tile` returns false.
    */
   count(inputs: readonly number[], out: number, count: number): Uint32Array | null {
-    const { program, pieces, tallies, counted } = this;
-    const n = program.terms.length;
+    const { program, pieces, counted } = this;
     counted.fill(0);
-    const add = () => {
-      for (let i = 0; i < tallies.length; i++) counted[i]! += tallies[i]!;
-    };
-    if (pieces) {
-      const merge = (decoded: readonly number[], to: number, _: number, size: number) => {
-        const finite = this.mergeAndCount(decoded, to, size);
-        add();
-        return finite;
-      };
-      if (!this.byPieces(pieces, inputs, out, count, merge)) return null;
-    } else {
-      if (!this.mergeAndCount(inputs, out, count)) return null;
-      add();
-    }
-    for (let i = 0; i < n; i++) this.kept[i]! += count;
+    if (!(pieces ? this.mergePieces(pieces, inputs, out, count, true) : this.mergeAndCount(inputs, out, count)))
+      return null;
+    for (let i = 0; i < program.terms.length; i++) this.kept[i]! += count;
     return counted;
   }
 
-  /** Leaves what it counted in `tallies`; whether all is finite. */
+  /** Adds what it counts to `counted`; whether all is finite. */
   private mergeAndCount(inputs: readonly number[], out: number, count: number): boolean {
-    const { program, pointers, scales, above, tops, weights } = this;
+    const { program, pointers, scales, above, tops, weights, tallies, counted } = this;
     const n = program.terms.length;
     for (let i = 0; i < n; i++) pointers[i] = inputs[program.terms[i]!.input]!;
     const base = inputs[program.base!]!;
     const lambda = program.lambda as number;
     const e = this.kernel.exports;
     const at = pointers.byteOffset;
-    const counts = this.tallies.byteOffset;
-    if (this.windowed) return e.survey_window_bf16(out, base, at, scales, above, tops, n, lambda, counts, count) === 0;
-    const [zero, divide] = electionOf(program);
-    const elect = this.pieces ? e.survey_elect_f32 : e.survey_elect_bf16;
-    return elect(out, base, at, scales, above, n, lambda, zero, divide, weights, counts, count) === 0;
+    const counts = tallies.byteOffset;
+    let beyond: number;
+    if (this.windowed) beyond = e.survey_window_bf16(out, base, at, scales, above, tops, n, lambda, counts, count);
+    else {
+      const [zero, divide] = electionOf(program);
+      const elect = this.pieces ? e.survey_elect_f32 : e.survey_elect_bf16;
+      beyond = elect(out, base, at, scales, above, n, lambda, zero, divide, weights, counts, count);
+    }
+    for (let i = 0; i < tallies.length; i++) counted[i]! += tallies[i]!;
+    return beyond === 0;
   }
 
-  /** Decodes, merges and encodes piece by piece. `merge` gets the piece's inputs, where it goes, where it begins and its length. */
-  private byPieces(
-    pieces: Pieces,
-    inputs: readonly number[],
-    out: number,
-    count: number,
-    merge: (decoded: readonly number[], to: number, first: number, size: number) => boolean,
-  ): boolean {
+  /** Decodes, merges and encodes piece by piece, and counts meanwhile; whether all is finite. */
+  private mergePieces(pieces: Pieces, inputs: readonly number[], out: number, count: number, counts = false): boolean {
+    const { terms } = this.program;
+    const maskPointers = new Uint32Array(this.kernel.memory.buffer, this.maskPointers, terms.length);
     for (let done = 0; done < count; done += pieceElements) {
       const n = Math.min(pieceElements, count - done);
       const decoded = pieces.decode(inputs, done, n);
-      if (!merge(decoded, pieces.target(out, done), done, n) || !pieces.encode(out, done, n)) return false;
-    }
-    return true;
-  }
-
-  /** Whether all is finite. */
-  private mergePieces(pieces: Pieces, inputs: readonly number[], out: number, count: number): boolean {
-    const { terms } = this.program;
-    const maskPointers = new Uint32Array(this.kernel.memory.buffer, this.maskPointers, terms.length);
-    return this.byPieces(pieces, inputs, out, count, (decoded, to, first, size) => {
+      const to = pieces.target(out, done);
       for (let i = 0; i < terms.length; i++) {
         this.pointers[i] = decoded[terms[i]!.input]!;
-        maskPointers[i] = this.masks[i] === 0 ? 0 : this.masks[i]! + first;
+        maskPointers[i] = this.masks[i] === 0 ? 0 : this.masks[i]! + done;
       }
-      return this.merge(decoded, to, size);
-    });
+      const finite = counts ? this.mergeAndCount(decoded, to, n) : this.merge(decoded, to, n);
+      if (!finite || !pieces.encode(out, done, n)) return false;
+    }
+    return true;
   }
 
   /** Whether all is finite. */
