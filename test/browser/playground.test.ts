@@ -311,26 +311,37 @@ describe.skipIf(noBrowser !== null)(`the playground${noBrowser ? ` (skipped: ${n
     }
   });
 
+  /** Merges the demo in a browser whose workers of those names begin with a script of the test's. */
+  async function mergeBehind(script: string, workers: RegExp, planned: string): Promise<string> {
+    const other = await serveFiles([join(folder, "site")], (_, response, path) => {
+      if (!workers.test(path)) return false;
+      response.writeHead(200, { "content-type": "text/javascript" });
+      response.end(script + readFileSync(join(folder, "site", path), "utf8"));
+      return true;
+    });
+    const browser = await openBrowser(mkdtempSync(join(folder, "profile-")));
+    try {
+      await browser.page.goto(other.url);
+      await browser.page.getByText(planned, { exact: false }).waitFor();
+      return (await mergeInPage(browser.page, "alone")).sha256;
+    } finally {
+      await browser.close();
+      await other.close();
+    }
+  }
+
   test("merges with one worker where no two may hold a file open, into the same bytes", async () => {
     // As Firefox and Safari are: their files have no mode but an exclusive one.
     const exclusive = `{ const make = FileSystemFileHandle.prototype.createSyncAccessHandle;
       FileSystemFileHandle.prototype.createSyncAccessHandle = function (options) {
         return options ? Promise.reject(new TypeError("mode")) : make.call(this); }; }`;
-    const narrow = await serveFiles([join(folder, "site")], (_, response, path) => {
-      if (!/^assets\/(coordinator|merge-worker|hash-worker)-/.test(path)) return false;
-      response.writeHead(200, { "content-type": "text/javascript" });
-      response.end(exclusive + readFileSync(join(folder, "site", path), "utf8"));
-      return true;
-    });
-    const other = await openBrowser(join(folder, "profile-exclusive"));
-    try {
-      await other.page.goto(narrow.url);
-      await other.page.getByText("1 worker.", { exact: false }).waitFor();
-      expect((await mergeInPage(other.page, "alone")).sha256).toBe(demoSha256);
-    } finally {
-      await other.close();
-      await narrow.close();
-    }
+    const workers = /^assets\/(coordinator|merge-worker|hash-worker)-/;
+    expect(await mergeBehind(exclusive, workers, "1 worker.")).toBe(demoSha256);
+  });
+
+  test("hashes though the browser lets the worker for it wait for its file for ever", async () => {
+    const hanging = "FileSystemFileHandle.prototype.createSyncAccessHandle = () => new Promise(() => {});";
+    expect(await mergeBehind(hanging, /^assets\/hash-worker-/, "39 tensors")).toBe(demoSha256);
   });
 
   test("can be used by keyboard: a slider keeps its focus while it moves, Enter merges", async () => {
