@@ -20,10 +20,30 @@ function inputsOf(count: number, seed: number): Uint16Array<ArrayBuffer>[] {
   return [base, ...Array.from({ length: models }, () => base.map((bits) => bits + (draw() % 5) - 2))];
 }
 
+function keysOf(inputs: readonly Uint16Array<ArrayBuffer>[], m: number): Uint32Array {
+  const [base, x] = [reference.decode_bf16(inputs[0]!), reference.decode_bf16(inputs[m + 1]!)];
+  return new Uint32Array(x.map((v, i) => v - base[i]!).buffer).map((bits) => bits & 0x7fffffff);
+}
+
+/** The oracle: keys of the deltas, compared one by one. */
+function countsOf(inputs: readonly Uint16Array<ArrayBuffer>[], wanted: readonly number[]) {
+  return wanted.map((key, m) => {
+    const own = keysOf(inputs, m);
+    return { above: own.filter((k) => k > key).length, at: own.filter((k) => k === key).length };
+  });
+}
+
+/** An element that is not finite: of which input, where, and its bits. */
+const damages = [
+  [0, 3, 0x7f80],
+  [1, stride + 5, 0x7fc0],
+  [2, 2 * stride + 4096, 0xff80],
+  [3, 3 * stride - 1, 0xff81],
+] as const;
+
 /** The key of model m that some elements have. */
 function keyOf(inputs: readonly Uint16Array<ArrayBuffer>[], m: number): number {
-  const [base, x] = [reference.decode_bf16(inputs[0]!), reference.decode_bf16(inputs[m + 1]!)];
-  const keys = new Uint32Array(x.map((v, i) => v - base[i]!).buffer).map((bits) => bits & 0x7fffffff);
+  const keys = keysOf(inputs, m);
   return keys.find((key) => key > 0 && key < 0x7f800000) ?? 0x3b800000;
 }
 
@@ -98,13 +118,7 @@ describe("a survey of the keys that a merge trims at", () => {
       const inputs = inputsOf(count, count);
       const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
       const { together } = await both(inputs, 0, count, keys.map(oneKey), programOf(keys));
-      // The oracle: keys of the deltas, compared one by one.
-      const base = reference.decode_bf16(inputs[0]!);
-      const counts = keys.map((key, m) => {
-        const x = reference.decode_bf16(inputs[m + 1]!);
-        const own = new Uint32Array(x.map((v, i) => v - base[i]!).buffer).map((bits) => bits & 0x7fffffff);
-        return { above: own.filter((k) => k > key).length, at: own.filter((k) => k === key).length };
-      });
+      const counts = countsOf(inputs, keys);
       if (together.survey?.op !== "histogram") throw new TypeError("not a histogram");
       expect(together.survey.above).toEqual(counts.map((c) => c.above));
       expect(together.survey.bins.map((bins) => [...bins])).toEqual(
@@ -114,12 +128,7 @@ describe("a survey of the keys that a merge trims at", () => {
   }
 
   test("is right where a stride holds something that is not finite", async () => {
-    for (const [input, at, bits] of [
-      [0, 3, 0x7f80],
-      [1, stride + 5, 0x7fc0],
-      [2, 2 * stride + 4096, 0xff80],
-      [3, 3 * stride - 1, 0xff81],
-    ] as const) {
+    for (const [input, at, bits] of damages) {
       const inputs = inputsOf(3 * stride, at);
       inputs[input]![at] = bits;
       const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
@@ -145,24 +154,13 @@ describe("a survey of the keys that a merge trims at", () => {
         const keys = [0, 1, 2].map((m) => keyOf(bits, m));
         const program = { ...programOf(keys), inputs: dtypes, out } as MergeProgram;
         const { together } = await both(of(bits), 0, count, keys.map(oneKey), program, wideKernel);
-        const base = reference.decode_bf16(bits[0]!);
-        const above = keys.map((key, m) => {
-          const x = reference.decode_bf16(bits[m + 1]!);
-          const own = new Uint32Array(x.map((v, i) => v - base[i]!).buffer).map((key) => key & 0x7fffffff);
-          return own.filter((k) => k > key).length;
-        });
         if (together.survey?.op !== "histogram") throw new TypeError("not a histogram");
-        expect(together.survey.above).toEqual(above);
+        expect(together.survey.above).toEqual(countsOf(bits, keys).map((c) => c.above));
       }
     });
 
     test(`is right where a stride of ${dtypes.join(", ")} holds something that is not finite`, async () => {
-      for (const [input, at, bits] of [
-        [0, 3, 0x7f80],
-        [1, stride + 5, 0x7fc0],
-        [2, 2 * stride + 4096, 0xff80],
-        [3, 3 * stride - 1, 0xff81],
-      ] as const) {
+      for (const [input, at, bits] of damages) {
         const inputs = inputsOf(3 * stride, at);
         inputs[input]![at] = bits;
         const keys = [0, 1, 2].map((m) => keyOf(inputs, m));
