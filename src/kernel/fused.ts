@@ -179,19 +179,23 @@ export class FusedMerger {
    * Null where `tile` returns false.
    */
   count(inputs: readonly number[], out: number, count: number): Uint32Array | null {
-    const { program, pieces, counted } = this;
+    const { pieces, counted } = this;
+    const { terms } = this.program;
     counted.fill(0);
-    if (!(pieces ? this.mergePieces(pieces, inputs, out, count, true) : this.mergeAndCount(inputs, out, count)))
-      return null;
-    for (let i = 0; i < program.terms.length; i++) this.kept[i]! += count;
+    if (pieces) {
+      if (!this.mergePieces(pieces, inputs, out, count, true)) return null;
+    } else {
+      for (let i = 0; i < terms.length; i++) this.pointers[i] = inputs[terms[i]!.input]!;
+      if (!this.mergeAndCount(inputs, out, count)) return null;
+    }
+    for (let i = 0; i < terms.length; i++) this.kept[i]! += count;
     return counted;
   }
 
-  /** Adds what it counts to `counted`; whether all is finite. */
+  /** `merge` that adds what it counts to `counted`. */
   private mergeAndCount(inputs: readonly number[], out: number, count: number): boolean {
     const { program, pointers, scales, above, tops, weights, tallies, counted } = this;
     const n = program.terms.length;
-    for (let i = 0; i < n; i++) pointers[i] = inputs[program.terms[i]!.input]!;
     const base = inputs[program.base!]!;
     const lambda = program.lambda as number;
     const e = this.kernel.exports;

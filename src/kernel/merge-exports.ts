@@ -12,14 +12,7 @@ export interface MergeExports {
     lambda: number,
     count: number,
   ): number;
-  merge_linear_f32(
-    out: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
+  merge_linear_f32: MergeExports["merge_linear_bf16"];
   merge_delta_bf16(
     out: Pointer,
     base: Pointer,
@@ -29,15 +22,7 @@ export interface MergeExports {
     lambda: number,
     count: number,
   ): number;
-  merge_delta_f32(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
+  merge_delta_f32: MergeExports["merge_delta_bf16"];
   merge_dare_bf16(
     out: Pointer,
     base: Pointer,
@@ -49,16 +34,7 @@ export interface MergeExports {
     lambda: number,
     count: number,
   ): number;
-  merge_dare_f32(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    masks: Pointer,
-    models: number,
-    lambda: number,
-    count: number,
-  ): number;
+  merge_dare_f32: MergeExports["merge_dare_bf16"];
   merge_window_bf16(
     out: Pointer,
     base: Pointer,
@@ -115,33 +91,6 @@ export interface MergeExports {
     counts: Pointer,
     count: number,
   ): number;
-  survey_elect_f32(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    above: Pointer,
-    models: number,
-    lambda: number,
-    zero: number,
-    divide: number,
-    weights: Pointer,
-    /** Two u32 for each model. */
-    counts: Pointer,
-    count: number,
-  ): number;
-  merge_elect_f32(
-    out: Pointer,
-    base: Pointer,
-    inputs: Pointer,
-    scales: Pointer,
-    masks: Pointer,
-    above: Pointer,
-    models: number,
-    lambda: number,
-    zero: number,
-    divide: number,
-    weights: Pointer,
-    count: number,
-  ): number;
+  survey_elect_f32: MergeExports["survey_elect_bf16"];
+  merge_elect_f32: MergeExports["merge_elect_bf16"];
 }

@@ -33,16 +33,7 @@ export interface SurveyExports {
     shift: number,
     hot: number,
   ): number;
-  bracket_f32(
-    slots: Pointer,
-    x: Pointer,
-    base: Pointer,
-    count: number,
-    low: number,
-    high: number,
-    shift: number,
-    hot: number,
-  ): number;
+  bracket_f32: SurveyExports["bracket_bf16"];
   sample_keys(x: Pointer, count: number): void;
   sample_bins(bins: Pointer, keys: Pointer, count: number): void;
   sample_above(

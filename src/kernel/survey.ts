@@ -8,6 +8,7 @@ import { applyKeep, before, type Masks, Scratch, takeMasks } from "./operand.ts"
 import type { HistogramOperand, Operand, SurveyPart, SurveyTask } from "./program.ts";
 import { maxSlots, rowColumns, tileElements, tileOf } from "./program.ts";
 import { RowKeeper } from "./rows.ts";
+import { sourcesOf, wholeDeltas } from "./shared-values.ts";
 
 const slotBytes = maxSlots * 8;
 /** Operands whose dot products are taken straight from bf16: their number of pairs has to fit the scratch. */
@@ -80,16 +81,10 @@ export class SurveyRun {
     this.slots = task.round.op === "histogram" ? scratch.take(n * slotBytes) : 0;
     const columns = rowColumns(task.round.operands);
     this.rows = columns > 0 ? new RowKeeper(kernel, columns, scratch) : null;
-    const whole = task.round.operands.map((o) => task.round.op === "histogram" && isWhole(o as HistogramOperand));
     const narrow = ({ input, base }: Operand) => task.dtypes[input] === "BF16" && task.dtypes[base!] === "BF16";
-    this.whole = whole;
-    this.direct = task.round.operands.map((o, i) => whole[i]! && narrow(o));
-    const sources: number[] = [];
-    for (const [i, o] of task.round.operands.entries()) {
-      const shares = i > 0 && whole[i] === whole[i - 1] && this.haveSameValues(o, task.round.operands[i - 1]!);
-      sources.push(shares ? sources[i - 1]! : i);
-    }
-    this.sources = sources;
+    this.whole = wholeDeltas(task.round);
+    this.direct = task.round.operands.map((o, i) => this.whole[i]! && narrow(o));
+    this.sources = sourcesOf(task.round);
     this.dotsBase = this.commonBase();
     const pairs = this.dotsBase === null ? 0 : (n * (n + 1)) / 2;
     this.pointers = new Uint32Array(kernel.memory.buffer, scratch.take(n * 4), n);
@@ -142,14 +137,6 @@ export class SurveyRun {
     if (dtypes[o.base!] !== "F32") this.decodeBase(o.base!, inputs, count);
     const from = dtypes[o.base!] === "F32" ? base : this.base;
     return e.bracket_f32(slots, x, from, count, o.low, o.high, o.shift, o.hot);
-  }
-
-  /** Of a histogram, which leaves them as they are: the other end of a window, or another rank of one importance. */
-  private haveSameValues(a: Operand, b: Operand): boolean {
-    if (this.task.round.op !== "histogram" || a.input !== b.input || a.base !== b.base) return false;
-    const isPlain = ({ keep, variance }: Operand) => !variance && !keep.random && !keep.magnitude && !keep.rows;
-    const isImportance = ({ keep }: Operand) => keep.rows?.rule.op === "importance";
-    return (a.scale ?? 1) === (b.scale ?? 1) && ((isPlain(a) && isPlain(b)) || (isImportance(a) && isImportance(b)));
   }
 
   private empty(): SurveyPart {
@@ -410,9 +397,4 @@ export class SurveyRun {
     const above = this.part.above.map((n, i) => n + this.brackets[i * bracketWords + aboveWord]!);
     return { ...this.part, above, bins: round.operands.map((o, i) => this.usedSlots(o, i)) };
   }
-}
-
-function isWhole({ base, scale, keep, nonzero, variance }: HistogramOperand): boolean {
-  if (base === null || variance || nonzero || (scale ?? 1) !== 1) return false;
-  return !keep.random && !keep.magnitude && !keep.rows;
 }

@@ -21,7 +21,7 @@ describe("the compiled kernels", () => {
     const typed = tables.flatMap((table) => {
       const source = readFileSync(new URL(`../../src/kernel/${table}.ts`, import.meta.url), "utf8");
       const body = source.slice(source.indexOf("export interface"));
-      return [...body.matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]!);
+      return [...body.matchAll(/^ {2}(\w+)[(:]/gm)].map((match) => match[1]!);
     });
     const exported = WebAssembly.Module.exports(module).map((e) => e.name);
     expect([...typed, "memory"].sort()).toEqual(exported.sort());
