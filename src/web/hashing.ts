@@ -7,8 +7,8 @@ import type { FromHasher, ToHasher } from "./hash-worker.ts";
 /** Told no more often than this: each telling is a message. */
 const advanceBytes = 4 << 20;
 /**
- * A worker that has to finish a file and says nothing for so long will not: on a starved machine Chromium was seen to leave one that was
- * well otherwise waiting for a file. Another one is asked in its place.
+ * A worker that has to finish a file and says nothing for so long is given up: on a starved machine one was seen, well otherwise, that
+ * never answered. Another one is asked in its place.
  */
 const silenceMs = 15_000;
 const mostWorkers = 3;
